@@ -1,0 +1,91 @@
+"""The program: its commands in the order of use, and how errors end."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from stillhouse import __version__
+from stillhouse.cli import demo, distil, look, output
+from stillhouse.errors import StillhouseError
+from stillhouse.storage.paths import disk_error
+
+app = typer.Typer(
+    name="stillhouse",
+    help="Turn the logs that LLM agents leave behind into training data that can be trusted.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    rich_markup_mode="rich",
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        print(f"stillhouse {__version__}")
+        raise typer.Exit
+
+
+@app.callback()
+def root(
+    version: bool = typer.Option(
+        False, "--version", callback=_version, is_eager=True, help="Print the version and exit."
+    ),
+) -> None:
+    """Turn the logs that LLM agents leave behind into training data that can be trusted.
+
+    Start with `stillhouse demo lake`, then `stillhouse run lake`, then look at
+    lake/distilled. A lake is a folder with run logs in `_kb/<stem>.jsonl`, or an
+    `s3://bucket/prefix` URL.
+    """
+
+
+def _add(name: str, panel: str, command: Callable[..., int], example: str) -> None:
+    """A command under its heading, with an example at the end of its help."""
+    app.command(name, rich_help_panel=panel, epilog=f"Example: {example}")(command)
+
+
+_add("demo", "Start", demo.demo, "stillhouse demo lake --rows 2000")
+_add("run", "Distil", distil.run, "stillhouse run lake --include-partial")
+_add("evidence", "Distil", distil.evidence, "stillhouse evidence lake")
+_add("score", "Distil", distil.score, "stillhouse score lake")
+_add("export", "Distil", distil.export, "stillhouse export lake preference --max-pairs 2 --dry-run")
+_add("inspect", "Look", look.inspect, "stillhouse inspect lake")
+_add("trace", "Look", look.trace, "stillhouse trace lake sft-1b2c3d4e")
+_add("sources", "Look", look.sources, "stillhouse sources")
+_add("verify", "Look", look.verify, "stillhouse verify lake")
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Run the program and end the process with its exit code."""
+    sys.exit(run(arguments))
+
+
+def run(arguments: Sequence[str] | None = None) -> int:
+    """Run the program; returns the exit code. A user's error is one line, never a traceback."""
+    try:
+        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+    except TyperException as error:
+        error.show(file=sys.stderr)
+        return 2
+    except (typer.Abort, KeyboardInterrupt):
+        output.say("stopped; the lake is as it was before the step that was under way")
+        return 130
+    except StillhouseError as error:
+        output.fail(str(error))
+        return error.exit_code
+    except BrokenPipeError:
+        # The reader (head, less) has seen enough; closing stdout again must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except OSError as error:
+        # The lake's own files are the store's to speak for; what is left is this machine's:
+        # the folder for temporary files, a terminal that went away.
+        output.fail(str(disk_error(error, "go on", str(error.filename or "this machine"))))
+        return 3
+    return code if isinstance(code, int) else 0

@@ -1,0 +1,114 @@
+"""The commands that look: inspect, trace, sources, verify. They change nothing."""
+
+from __future__ import annotations
+
+import inspect as python_inspect
+from typing import Annotated, Any
+
+import msgspec
+import typer
+
+from stillhouse.cli import output
+from stillhouse.cli.options import Json, Lake
+from stillhouse.cli.tables import funnel_tables
+from stillhouse.funnel import funnel
+from stillhouse.receipts import verify_lake
+from stillhouse.rows import RawRow
+from stillhouse.sources import all_sources
+from stillhouse.storage import open_store
+from stillhouse.trace import trace as walk
+
+
+def inspect(lake: Lake, json: Json = False) -> int:
+    """The funnel: rows by source and category, and why rows were refused, with examples."""
+    store = open_store(lake)
+    seen = funnel(store)
+    if json:
+        output.emit(seen)
+    elif not seen.sources:
+        output.say(f"nothing has been read yet; start with `stillhouse run {store.url}`")
+    else:
+        funnel_tables(seen)
+    return 0 if seen.sources else 1
+
+
+def trace(
+    lake: Lake,
+    wanted: Annotated[str, typer.Argument(metavar="ID", help="Id of an exported row, or its beginning.")],
+    json: Json = False,
+) -> int:
+    """An exported row back to its raw line, each hash checked. Exit code 1 if one parts."""
+    found = walk(open_store(lake), wanted)
+    if json:
+        output.emit(found)
+        return 0 if found.holds else 1
+    output.say(f"{found.id}  {found.export}:{found.line}", "bold")
+    for chain in found.chains:
+        rows = [
+            ("✓" if step.holds else "✗", step.what, step.where, step.sig_hash[:16], step.detail)
+            for step in chain.steps
+        ]
+        output.table(chain.side, ["", "link", "where", "sha256 begins", ""], rows)
+        output.say(chain.raw if len(chain.raw) <= 2000 else chain.raw[:2000] + " …", "dim")
+    return 0 if found.holds else 1
+
+
+def sources(json: Json = False) -> int:
+    """The sources: class, own fields, template, and where each is defined."""
+    common = {field.encode_name for field in msgspec.structs.fields(RawRow)}
+    found: list[dict[str, Any]] = []
+    for source in all_sources():
+        own = [field.encode_name for field in msgspec.structs.fields(source.raw)]
+        found.append(
+            {
+                "stem": source.stem,
+                "class": source.source_class,
+                "fields": [name for name in own if name not in common],
+                "summary": source.summary,
+                "template": f"{source.template.__module__}.{source.template.__qualname__}",
+                "defined": _where(source.transform),
+            }
+        )
+    if json:
+        output.emit(found)
+        return 0
+    output.table(
+        "Sources",
+        ["stem", "class", "own fields", "what it is", "defined"],
+        [
+            (row["stem"], row["class"], ", ".join(row["fields"]), row["summary"], row["defined"])
+            for row in found
+        ],
+    )
+    return 0
+
+
+def _where(function: Any) -> str:
+    try:
+        _, line = python_inspect.getsourcelines(function)
+    except (OSError, TypeError):
+        return str(function.__module__)
+    return f"{function.__module__}:{line}"
+
+
+def verify(lake: Lake, json: Json = False) -> int:
+    """Every receipt against the files; names the first byte that parts. Exit code 1 if any."""
+    report = verify_lake(open_store(lake))
+    if json:
+        output.emit(report)
+    else:
+        if report.problems:
+            output.table(
+                "What does not hold",
+                ["problem", "file", "detail"],
+                [(found.kind, found.path, found.detail) for found in report.problems],
+            )
+        for found in report.notes:
+            output.note(f"{found.path}: {found.detail}")
+        output.say(
+            f"{report.receipts:,} receipts, {report.files:,} files, {report.bytes:,} bytes: "
+            + ("all as receipted" if report.ok else f"{len(report.problems):,} problems")
+        )
+        if not report.receipts:
+            output.say(f"there is no receipt yet; start with `stillhouse run {lake}`")
+    return 0 if report.ok else 1

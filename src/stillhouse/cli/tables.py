@@ -1,0 +1,96 @@
+"""Reports as tables for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from stillhouse.cli import output
+from stillhouse.funnel import Funnel
+from stillhouse.pipeline import RunReport
+from stillhouse.records import CATEGORIES
+
+_FILES = {
+    "sft": "distilled/sft/sft_export.jsonl",
+    "preference": "distilled/preference/preference_export.jsonl",
+    "unpaired": "distilled/preference/unpaired_export.jsonl",
+    "rag": "distilled/rag/rag_export.jsonl",
+}
+
+
+_SHORT = {"partially_accepted": "partial", "needs_human_review": "review"}
+"""Categories as headings of narrow columns."""
+
+
+def report_tables(url: str, report: RunReport) -> None:
+    """What a command did, and where to look next."""
+    if report.read:
+        output.table("Raw rows read now", ["outcome", "rows"], sorted(report.read.items()), 1)
+    elif report.recorded_at and not report.exports and not report.scored:
+        output.say("nothing new")
+    if report.scored:
+        output.table("Scored now", ["category", "rows"], sorted(report.scored.items()), 1)
+    if report.exports:
+        title = "Exports (dry run: nothing was written)" if report.dry_run else "Exports"
+        output.table(title, ["export", "rows", "refused", "secrets", "where"], export_rows(report))
+        if set(report.unchanged) == set(report.exports):
+            output.say("nothing new: every file is as the last run left it")
+    where = url.rstrip("/")
+    if report.exports and not report.dry_run:
+        output.say(f"look at {where}/distilled, or `stillhouse inspect {where}`", "dim")
+
+
+def export_rows(report: RunReport) -> list[tuple[object, ...]]:
+    """One row an export file: rows, refusals, redactions."""
+    rows: list[tuple[object, ...]] = []
+    for kind, counts in report.exports.items():
+        refused, hidden = total(counts, "refused/"), total(counts, "redacted/")
+        if kind == "dataset":
+            files = sum(1 for name in counts if name.startswith("rows/"))
+            rows.append(
+                (kind, total(counts, "rows/"), "", "", f"distilled/dataset ({files} files)")
+            )
+        elif kind == "preference":
+            rows.append(("preference", counts.get("preference", 0), refused, hidden, _FILES[kind]))
+            rows.append(("unpaired", counts.get("unpaired", 0), "", "", _FILES["unpaired"]))
+        else:
+            rows.append((kind, counts.get(kind, 0), refused, hidden, _FILES[kind]))
+    return rows
+
+
+def total(counts: Mapping[str, int], prefix: str) -> int:
+    """Sum of the counts whose name begins so."""
+    return sum(number for name, number in counts.items() if name.startswith(prefix))
+
+
+def funnel_tables(funnel: Funnel) -> None:
+    """The funnel by source and category, and the refusals with examples."""
+    categories = [_SHORT.get(name, name) for name in CATEGORIES]
+    columns = ["source", "lines", "blank", "refused", "evidence", *categories]
+    rows = [
+        (
+            source.stem,
+            source.lines,
+            source.blank,
+            source.quarantined,
+            source.evidence,
+            *(source.categories[name] for name in CATEGORIES),
+        )
+        for source in funnel.sources
+    ]
+    sums = tuple(sum(int(row[place]) for row in rows) for place in range(1, len(columns)))
+    output.table("Raw rows to evidence", columns, [*rows, ("all", *sums)], len(columns) - 1)
+    for kind, counts in funnel.exports.items():
+        kept = [
+            (name, number)
+            for name, number in counts.items()
+            if not name.startswith(("refused/", "redacted/"))
+        ]
+        output.table(f"Export {kind}", ["what", "rows"], kept, 1)
+    output.table(
+        "Refused, and why",
+        ["stage", "reason", "rows", "for example"],
+        [
+            (refused.stage, refused.reason, refused.rows, "\n".join(refused.examples))
+            for refused in funnel.refused
+        ],
+    )

@@ -1,0 +1,83 @@
+"""What surrounds a run: the clock, the environment, the build. They are read only here."""
+
+from __future__ import annotations
+
+import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from datetime import UTC, datetime
+from pathlib import Path
+
+from stillhouse import __version__
+from stillhouse.errors import UsageError
+from stillhouse.records import is_utc_time, utc_text
+
+
+def now() -> str:
+    """The present time as records write it, in whole seconds."""
+    return utc_text(datetime.now(UTC).replace(microsecond=0))
+
+
+def check_recorded_at(text: str | None) -> str:
+    """A run's ``recorded_at``: what the user gave, in UTC, or now.
+
+    Raises `UsageError` when it cannot be read.
+    """
+    if text is None:
+        return now()
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError:
+        raise UsageError(
+            f"--recorded-at {text!r} is not an ISO 8601 time",
+            way_out="Write it like 2026-01-31T12:00:00Z.",
+        ) from None
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    written = utc_text(moment)
+    assert is_utc_time(written)
+    return written
+
+
+def default_workers() -> int:
+    """As many processes as this process may use cores."""
+    if hasattr(os, "sched_getaffinity"):
+        return max(1, len(os.sched_getaffinity(0)))
+    return os.cpu_count() or 1
+
+
+def git_commit() -> str | None:
+    """The commit of the source tree this runs from, when it runs from one."""
+    for folder in Path(__file__).resolve().parents:
+        git = folder / ".git"
+        if not (folder / "pyproject.toml").is_file() or not git.is_dir():
+            continue
+        try:
+            head = (git / "HEAD").read_text().strip()
+            if not head.startswith("ref: "):
+                return head
+            name = head.removeprefix("ref: ")
+            if (git / name).is_file():
+                return (git / name).read_text().strip()
+            packed = (git / "packed-refs").read_text().splitlines()
+        except OSError:
+            return None
+        for line in packed:
+            digest, _, ref = line.partition(" ")
+            if ref == name:
+                return digest
+        return None
+    return None
+
+
+def version() -> str:
+    """The version of this program."""
+    return __version__
+
+
+@contextmanager
+def scratch_folder() -> Iterator[Path]:
+    """A local folder for what does not fit in memory, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="stillhouse-") as folder:
+        yield Path(folder)

@@ -1,0 +1,389 @@
+"""The only gate out of a lake: rulings over all rows, then rendering, then files.
+
+    index → rulings → chunks → firewall → redaction → lines → files, card, receipt
+
+Nothing else may import the exporters (`sft`, `preference`, `rag`, `dataset`); they take a
+`Cleared` record and the firewall alone makes one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from hashlib import sha256
+from itertools import pairwise
+from typing import Any, Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from stillhouse.exports import folder
+from stillhouse.exports.chunks import Chunks
+from stillhouse.exports.firewall import REASONS, ExportOptions
+from stillhouse.exports.render import RenderUnit
+from stillhouse.exports.rulings import Rulings, rule
+from stillhouse.exports.sides import Place
+from stillhouse.index import ROW, Rows, join_partition, read_index
+from stillhouse.lake import (
+    DISTILLED,
+    EVIDENCE,
+    QUARANTINE,
+    SCORED,
+    UNIT_BYTES,
+    Span,
+    partition_of,
+    partition_path,
+    raw_path,
+)
+from stillhouse.receipts import FileDigest
+from stillhouse.records import SCHEMA_VERSION, QuarantineRow, encode
+from stillhouse.state import ExportState
+from stillhouse.work import Work, is_intact
+
+__all__ = ["FILES", "KINDS", "ExportOptions", "Exported", "export"]
+
+KINDS: Final = ("sft", "preference", "rag", "dataset")
+"""What can be exported; ``all`` is all of them, in this order."""
+
+FILES: Final[dict[str, dict[str, str]]] = {
+    "sft": {
+        "sft": f"{DISTILLED}/sft/sft_export.jsonl",
+        "refused": f"{QUARANTINE}/sft/sft.jsonl",
+    },
+    "preference": {
+        "preference": f"{DISTILLED}/preference/preference_export.jsonl",
+        "unpaired": f"{DISTILLED}/preference/unpaired_export.jsonl",
+        "refused": f"{QUARANTINE}/preference/preference.jsonl",
+    },
+    "rag": {
+        "rag": f"{DISTILLED}/rag/rag_export.jsonl",
+        "refused": f"{QUARANTINE}/rag/rag.jsonl",
+    },
+}
+"""Section → file of the kinds that always write the same files."""
+
+_BLOCK_ROWS: Final = 1 << 16
+
+
+class Partition(NamedTuple):
+    """One partition as the exports see it: where its index is, and its first row's number."""
+
+    day: str
+    stem: str
+    index: Span
+    first_row: int
+    identity: str
+    problems: list[bytes]
+
+
+class Exported(NamedTuple):
+    """What an export did: counts by kind (see `render`), and which kinds were unchanged."""
+
+    counts: dict[str, dict[str, int]]
+    unchanged: list[str]
+
+
+def export(work: Work, kinds: Iterable[str], options: ExportOptions) -> Exported:
+    """Write the exports asked for; what has not changed is not written again.
+
+    Stages files and receipts; the caller commits (or, for a dry run, does not).
+    """
+    wanted = [kind for kind in KINDS if kind in set(kinds)]
+    partitions = _partitions(work)
+    inputs = _digest([part.identity for part in partitions] + [work.version])
+    chosen = msgspec.json.encode(options).decode()
+    stale = [kind for kind in wanted if not _is_current(work, kind, inputs, chosen)]
+    counts = {kind: dict(work.state.exports[kind].counts) for kind in wanted if kind not in stale}
+    if stale:
+        counts |= _export(work, stale, options, partitions, inputs, chosen)
+    return Exported(counts, [kind for kind in wanted if kind not in stale])
+
+
+def _is_current(work: Work, kind: str, inputs: str, options: str) -> bool:
+    old = work.state.exports.get(kind)
+    return (
+        old is not None
+        and (old.inputs, old.options) == (inputs, options)
+        and all(is_intact(work.store, file) for file in old.files.values())
+    )
+
+
+# ---------------------------------------------------------------------------- partitions
+
+
+def _partitions(work: Work) -> list[Partition]:
+    """Every partition on disk, in order. Where the files are as the stages left them their
+    index serves; otherwise it is made anew from the files, distrusting them."""
+    names = {
+        place
+        for root in (EVIDENCE, SCORED)
+        for entry in work.store.list(root)
+        if (place := partition_of(entry.path)) is not None
+    }
+    found: list[Partition] = []
+    row = 0
+    for day, stem in sorted(names):
+        part = _known(work, day, stem, row) or _distrusted(work, day, stem, row)
+        found.append(part)
+        row += part.index.size // ROW.itemsize
+    return found
+
+
+def _known(work: Work, day: str, stem: str, row: int) -> Partition | None:
+    state = work.state.partitions.get(partition_path(EVIDENCE, day, stem))
+    if state is None or state.scored is None or state.index is None:
+        return None
+    if not all(is_intact(work.store, file) for file in (state.evidence, state.scored, state.index)):
+        return None
+    span = Span(state.index.path, 0, state.index.bytes, state.index.rows)
+    identity = f"{day} {stem} {state.evidence.sha256} {state.scored.sha256}"
+    return Partition(day, stem, span, row, identity, [])
+
+
+def _distrusted(work: Work, day: str, stem: str, row: int) -> Partition:
+    path = partition_path(SCORED, day, stem)
+    work.notes.append(f"{path}: is not as the score stage wrote it; every row is checked again")
+    data, problems = join_partition(work.store, day, stem)
+    blob = work.blob()
+    with work.store.writer(blob, durable=False) as sink:
+        sink.write(data)
+    refused = [
+        encode(
+            QuarantineRow(
+                schema_version=SCHEMA_VERSION,
+                stage="export",
+                reason=problem.reason,
+                detail=problem.detail,
+                source_file=problem.path,
+                line_offset=problem.number,
+                sig_hash=sha256(problem.line).hexdigest(),
+                raw=problem.line.decode(errors="replace"),
+            )
+        )
+        for problem in problems
+    ]
+    span = Span(blob, 0, len(data), len(data) // ROW.itemsize)
+    identity = f"{day} {stem} {sha256(data).hexdigest()} {_digest(refused)}"
+    return Partition(day, stem, span, row, identity, refused)
+
+
+def _digest(parts: Iterable[str | bytes]) -> str:
+    hashed = sha256()
+    for part in parts:
+        hashed.update(part.encode() if isinstance(part, str) else part)
+        hashed.update(b"\0")
+    return hashed.hexdigest()
+
+
+def _blocks(work: Work, part: Partition) -> Iterator[Rows]:
+    step = _BLOCK_ROWS * ROW.itemsize
+    for start in range(0, part.index.size, step):
+        end = min(start + step, part.index.size)
+        yield read_index(work.store.read(part.index.path, part.index.start + start, end))
+
+
+# ------------------------------------------------------------------------------ exporting
+
+
+def _export(
+    work: Work,
+    kinds: list[str],
+    options: ExportOptions,
+    partitions: list[Partition],
+    inputs: str,
+    chosen: str,
+) -> dict[str, dict[str, int]]:
+    total = sum(part.index.size // ROW.itemsize for part in partitions)
+
+    def blocks() -> Iterator[Rows]:
+        for part in partitions:
+            yield from _blocks(work, part)
+
+    rulings = rule(blocks, total, options, work.scratch)
+    chunks = Chunks(work, kinds)
+    chunks.render(_units(work, partitions, rulings, kinds, options))
+    problems = [line for part in partitions for line in part.problems]
+    dependencies = _dependencies(work, partitions)
+    results: dict[str, dict[str, int]] = {}
+    for kind in kinds:
+        counts = chunks.counts(kind)
+        if kind == "dataset":
+            files, places = folder.write(work, chunks, _refused(rulings), options, counts)
+        else:
+            _count_problems(counts, problems)
+            files, places = _write_kind(work, kind, chunks, problems)
+        _settle(work, kind, files, dependencies, counts, options)
+        work.state.exports[kind] = ExportState(
+            options=chosen,
+            inputs=inputs,
+            files={digest.path: work.file_state(digest) for digest in files},
+            chunks=chunks.states(kind, places),
+            counts=counts,
+        )
+        results[kind] = counts
+    return results
+
+
+def _refused(rulings: Rulings) -> dict[str, int]:
+    """Rows kept out of SFT by reason, over the whole lake."""
+    counts = np.bincount(rulings.sft, minlength=len(REASONS)).tolist()
+    return {
+        reason: count
+        for reason, count in zip(REASONS, counts, strict=True)
+        if count and reason != "export"
+    }
+
+
+def _count_problems(counts: dict[str, int], refused: list[bytes]) -> None:
+    for line in refused:
+        name = f"refused/{msgspec.json.decode(line, type=QuarantineRow).reason}"
+        counts[name] = counts.get(name, 0) + 1
+
+
+def _write_kind(
+    work: Work, kind: str, chunks: Chunks, problems: list[bytes]
+) -> tuple[list[FileDigest], dict[str, dict[str, Span]]]:
+    """The files of a kind, and where each chunk's lines lie in them."""
+    files = []
+    places: dict[str, dict[str, Span]] = {}
+    for section, path in FILES[kind].items():
+        layout = chunks.layout(kind, section, path)
+        places[section] = layout.places
+        spans = list(layout.spans)
+        if section == "refused" and problems:
+            blob = work.blob()
+            data = b"\n".join(problems) + b"\n"
+            with work.store.writer(blob, durable=False) as sink:
+                sink.write(data)
+            spans.append(Span(blob, 0, len(data), len(problems)))
+        files.append(work.join(path, spans))
+    return files, places
+
+
+def _dependencies(work: Work, partitions: list[Partition]) -> list[FileDigest]:
+    """What the exports were made of, as far as the stages before wrote it."""
+    found = []
+    for part in partitions:
+        state = work.state.partitions.get(partition_path(EVIDENCE, part.day, part.stem))
+        for file in (state.evidence, state.scored) if state else ():
+            if file is not None:
+                found.append(FileDigest(file.path, file.bytes, file.rows, file.sha256))
+    return found
+
+
+def _settle(
+    work: Work,
+    kind: str,
+    files: list[FileDigest],
+    inputs: list[FileDigest],
+    counts: dict[str, int],
+    options: ExportOptions,
+) -> None:
+    old = work.state.exports.get(kind)
+    for path in old.files if old else ():
+        work.remove(path)
+    if files:
+        work.receipt(
+            kind,
+            outputs=files,
+            inputs=inputs,
+            parameters=msgspec.to_builtins(options),
+            counts=counts,
+        )
+
+
+# --------------------------------------------------------------------------------- chunks
+
+
+def _units(
+    work: Work,
+    partitions: list[Partition],
+    rulings: Rulings,
+    kinds: list[str],
+    options: ExportOptions,
+) -> Iterator[tuple[str, RenderUnit]]:
+    """Chunks of partitions, named; their bounds do not move when a partition grows."""
+    places = _Places(work, partitions, rulings)
+    for part in partitions:
+        base = part.first_row
+        for rows in _blocks(work, part):
+            cells = rows["evidence_start"] // np.uint64(UNIT_BYTES)
+            cuts = [0, *(np.flatnonzero(np.diff(cells)) + 1).tolist(), len(rows)]
+            for low, high in pairwise(cuts):
+                if low < high:
+                    first, end = base + low, base + high
+                    yield (
+                        f"{part.day} {part.stem} {first - part.first_row}",
+                        places.unit(part, rows[low:high], first, end, kinds, options),
+                    )
+            base += len(rows)
+
+
+class _Places:
+    """Answers where another row of the lake lies, for partners and clashes."""
+
+    def __init__(self, work: Work, partitions: list[Partition], rulings: Rulings) -> None:
+        self._work = work
+        self._partitions = partitions
+        self._rulings = rulings
+        self._first = np.array([part.first_row for part in partitions], dtype=np.int64)
+
+    def _row(self, number: int) -> tuple[Partition, Any]:
+        part = self._partitions[int(np.searchsorted(self._first, number, side="right")) - 1]
+        start = part.index.start + (number - part.first_row) * ROW.itemsize
+        data = self._work.store.read(part.index.path, start, start + ROW.itemsize)
+        return part, read_index(data)[0]
+
+    def name(self, number: int) -> str:
+        """``FILE:LINE`` of a row's raw line."""
+        part, row = self._row(number)
+        return f"{raw_path(part.stem)}:{int(row['line_offset']) + 1}"
+
+    def place(self, number: int) -> Place:
+        """Where a row's two lines lie."""
+        part, row = self._row(number)
+        return Place(
+            *(
+                Span(
+                    partition_path(root, part.day, part.stem),
+                    int(row[f"{name}_start"]),
+                    int(row[f"{name}_size"]),
+                    1,
+                )
+                for root, name in ((EVIDENCE, "evidence"), (SCORED, "scored"))
+            )
+        )
+
+    def unit(
+        self,
+        part: Partition,
+        rows: Rows,
+        first: int,
+        end: int,
+        kinds: list[str],
+        options: ExportOptions,
+    ) -> RenderUnit:
+        """One chunk with all that its rendering needs."""
+        rulings = self._rulings
+        low, high = np.searchsorted(rulings.pairs[:, 0], [first, end])
+        pairs: dict[int, list[Place]] = {}
+        for chosen, rejected in rulings.pairs[low:high].tolist():
+            pairs.setdefault(chosen - first, []).append(self.place(rejected))
+        return RenderUnit(
+            store=self._work.store,
+            stem=part.stem,
+            evidence_path=partition_path(EVIDENCE, part.day, part.stem),
+            scored_path=partition_path(SCORED, part.day, part.stem),
+            rows=rows.tobytes(),
+            sft=rulings.sft[first:end].tobytes(),
+            preference=rulings.preference[first:end].tobytes(),
+            rag=rulings.rag[first:end].tobytes(),
+            split=rulings.split[first:end].tobytes(),
+            clashes={
+                kind: {at: self.name(row) for at, row in clashes.within(first, end).items()}
+                for kind, clashes in rulings.other.items()
+            },
+            pairs=pairs,
+            kinds=tuple(kinds),
+            options=options,
+            blob="",
+        )

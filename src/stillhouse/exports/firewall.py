@@ -1,0 +1,234 @@
+"""The contamination firewall (SPEC section 4): who may leave, and why the rest may not.
+
+Every exporter takes a `Cleared` and nothing else, and only `clear` makes one. `clear` is
+handed the two lines as they lie on disk and the ruling on the whole lake (`rulings`), and
+trusts neither: it checks the hash that joins the lines, scores the evidence again with
+today's rules, and applies the category rules by itself.
+"""
+
+from __future__ import annotations
+
+import functools
+from hashlib import sha256
+from typing import Final, Literal
+
+import msgspec
+
+from stillhouse.errors import RecordError, StillhouseError
+from stillhouse.index import answer_of, messages_key, prompt_of
+from stillhouse.interfaces import Refusal
+from stillhouse.records import (
+    CATEGORIES,
+    SFT_NEVER,
+    SFT_OPT_IN,
+    EvidenceRecord,
+    ScoredRun,
+    decode,
+    decode_types,
+)
+from stillhouse.sources import (
+    build_instruction,
+    score_record,
+    source_for,
+    stem_from_source_file,
+)
+
+Purpose = Literal["sft", "chosen", "rejected", "unpaired", "rag"]
+
+EXPORT: Final = 0
+REASONS: Final[tuple[str, ...]] = (
+    "export",
+    "not_instructable",
+    "forbidden_category",
+    "not_opted_in",
+    "conflicting_verdict",
+    "duplicate",
+    "verdict_mismatch",
+    "invalid",
+    "missing_evidence",
+    "no_partner",
+    "over_max_pairs",
+    "unpaired",
+    "identical_sides",
+    "secret",
+)
+"""Why a scored run is not in an export; a ruling is a position in this table. ``export``
+and ``unpaired`` are the two that are no refusals."""
+CODE: Final[dict[str, int]] = {reason: code for code, reason in enumerate(REASONS)}
+
+
+class ExportOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user may choose. Nothing here opens `SFT_NEVER`.
+
+    ``max_pairs`` is a limit a task; ``chunk_size`` and ``chunk_overlap`` are characters of
+    RAG text; ``on_secret`` says whether a row with a secret is redacted or refused. The
+    last three shape the dataset folder: how tools and tool-call arguments stand in its rows
+    (`dataset.Form`), and whether LLaMA-Factory's own layout and Parquet are written beside.
+    """
+
+    include_partial: bool = False
+    include_review: bool = False
+    max_pairs: int = 4
+    on_secret: Literal["redact", "drop"] = "redact"
+    chunk_size: int = 1600
+    chunk_overlap: int = 200
+    tools_as: Literal["strings", "objects", "openai"] = "strings"
+    llama_factory: bool = False
+    parquet: bool = False
+
+
+class FirewallError(StillhouseError):
+    """Somebody tried to make a `Cleared` without the firewall."""
+
+
+_SEAL: Final = object()
+
+
+class Cleared:
+    """A scored run and its evidence that may leave for one purpose.
+
+    The type is the guarantee: exporters accept nothing else, and only `clear` can make one.
+    """
+
+    __slots__ = ("joined", "purpose", "stem")
+
+    def __init__(self, seal: object, joined: Joined, purpose: Purpose) -> None:
+        if seal is not _SEAL:
+            raise FirewallError("only the firewall clears a record for export")
+        self.joined = joined
+        self.purpose = purpose
+        self.stem = stem_from_source_file(joined.evidence.provenance.source_file)
+
+    @property
+    def evidence(self) -> EvidenceRecord:
+        """The evidence of the run."""
+        return self.joined.evidence
+
+    @property
+    def scored(self) -> ScoredRun:
+        """The verdict on it."""
+        return self.joined.scored
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise FirewallError("a cleared record is not sent anywhere but to an exporter")
+
+
+class Joined:
+    """A scored run and its evidence, joined by the evidence line's hash and checked, with
+    what all exports ask of them worked out once."""
+
+    __slots__ = ("answer", "evidence", "instructable", "instruction", "line", "prompt", "scored")
+
+    def __init__(self, scored: ScoredRun, evidence: EvidenceRecord, line: bytes) -> None:
+        self.scored = scored
+        self.evidence = evidence
+        self.line = line
+        self.instruction = build_instruction(evidence)
+        self.prompt = prompt_of(evidence, self.instruction)
+        self.answer = answer_of(evidence)
+        self.instructable = is_instructable(evidence)
+
+
+def join(scored_line: bytes, evidence_line: bytes) -> Joined | Refusal:
+    """Read the two lines and check that they belong together and that the verdict stands.
+
+    A verdict that today's rules do not give to this evidence was edited or is stale: the
+    way to change a verdict is a ``human_override`` in the raw log, which the rules know.
+    """
+    try:
+        scored = decode(scored_line, ScoredRun)
+        evidence = decode_types(evidence_line, EvidenceRecord)
+    except RecordError as error:
+        return Refusal("invalid", list(error.problems))
+    if sha256(evidence_line).hexdigest() != scored.sig_hash:
+        return Refusal("missing_evidence", ["the scored run names other evidence than this"])
+    today = score_record(evidence).category
+    if today != scored.category:
+        return Refusal(
+            "verdict_mismatch",
+            [f"the file says {scored.category!r}, the rules give {today!r}"],
+        )
+    return Joined(scored, evidence, evidence_line)
+
+
+def clear(
+    joined: Joined, purpose: Purpose, ruling: int, options: ExportOptions
+) -> Cleared | Refusal:
+    """Let a record out for one purpose, or say why not.
+
+    ``ruling`` is what the whole lake says of this row (conflicts, duplicates, pairs). It
+    can only forbid: whatever it says, the category rules below hold.
+    """
+    category = joined.scored.category
+    if not joined.answer or not (joined.instructable or purpose == "rag"):
+        refusal: str | None = "not_instructable"
+    else:
+        refusal = category_refusal(
+            purpose, category, options.include_partial, options.include_review
+        )
+        if refusal is None and ruling != EXPORT:
+            refusal = REASONS[ruling]
+    if refusal is None:
+        return Cleared(_SEAL, joined, purpose)
+    return Refusal(refusal, [explain(refusal, category)])
+
+
+@functools.cache
+def category_refusal(
+    purpose: Purpose, category: str, include_partial: bool, include_review: bool
+) -> str | None:
+    """Why a category may not leave for a purpose; None when it may (SPEC F1, F3, P1, P2)."""
+    if category not in CATEGORIES:
+        return "invalid"
+    if purpose in ("sft", "chosen") and category in SFT_NEVER:
+        return "forbidden_category"
+    if purpose == "sft" and category in SFT_OPT_IN and not include_partial:
+        return "not_opted_in"
+    if purpose in ("rejected", "unpaired") and category == "needs_human_review":
+        return "forbidden_category"
+    if purpose == "rejected" and category == "accepted":
+        return "no_partner"
+    if purpose == "unpaired" and category == "partially_accepted":
+        return "no_partner"
+    if purpose == "rag" and category == "rejected":
+        return "forbidden_category"
+    if purpose == "rag" and category == "needs_human_review" and not include_review:
+        return "not_opted_in"
+    return None
+
+
+def is_instructable(evidence: EvidenceRecord) -> bool:
+    """Whether the record is an answer to a task at all, in words (SPEC F4)."""
+    stem = stem_from_source_file(evidence.provenance.source_file)
+    if source_for(stem).source_class == "extraction" or evidence.model_role == "extractor":
+        return False
+    messages = evidence.messages
+    return not messages or not any(message.has_other_media() for message in messages)
+
+
+def explain(reason: str, category: str) -> str:
+    """A refusal in words that a reviewer can act on."""
+    return _WORDS[reason].format(category=category)
+
+
+_WORDS: Final[dict[str, str]] = {
+    "not_instructable": "no answer to a task: extracted, without text, or not text alone",
+    "forbidden_category": "category {category} never leaves here",
+    "not_opted_in": "category {category} leaves only when asked for",
+    "conflicting_verdict": "the same answer to the same prompt got another verdict",
+    "duplicate": "the same answer to the same prompt is kept once",
+    "verdict_mismatch": "the stored verdict is not what the rules give to this evidence",
+    "invalid": "the scored run does not validate",
+    "missing_evidence": "the evidence of this run is not there",
+    "no_partner": "{category} without another verdict on the same prompt to compare with",
+    "over_max_pairs": "the task has its --max-pairs already",
+    "identical_sides": "chosen and rejected are the same once secrets are taken out",
+    "secret": "holds a secret, and --on-secret is drop",
+}
+
+
+def same_prompt(one: Joined, other: Joined) -> bool:
+    """Whether two runs answer the same prompt of the same task (SPEC P1)."""
+    if one.evidence.task_id != other.evidence.task_id:
+        return False
+    return one.prompt == other.prompt or messages_key(one.prompt) == messages_key(other.prompt)

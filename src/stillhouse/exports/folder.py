@@ -1,0 +1,98 @@
+"""The dataset folder as files: data, lineage beside it, card, and LLaMA-Factory's index."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Final
+
+from stillhouse.exports.card import data_path, dataset_card, lineage_path
+from stillhouse.exports.chunks import Chunks
+from stillhouse.exports.columns import to_parquet
+from stillhouse.exports.dataset import CONFIGS, SPLITS
+from stillhouse.exports.firewall import ExportOptions
+from stillhouse.exports.llama_factory import llama_factory_info, llama_factory_path
+from stillhouse.interfaces import Sink, Store
+from stillhouse.lake import DISTILLED, Span
+from stillhouse.receipts import BlockHasher, FileDigest
+from stillhouse.work import Work
+
+FOLDER: Final = f"{DISTILLED}/dataset"
+
+
+def section_paths() -> dict[str, str]:
+    """Section → file, for every section that can have lines."""
+    paths = {}
+    for config in CONFIGS:
+        for split in SPLITS:
+            paths[f"{config}/{split}"] = f"{FOLDER}/{data_path(config, split)}"
+            paths[f"{config}/{split}-lineage"] = f"{FOLDER}/{lineage_path(config, split)}"
+            own = f"{FOLDER}/{llama_factory_path(config, split)}"
+            paths[f"llama_factory/{config}/{split}"] = own
+    return paths
+
+
+def write(
+    work: Work,
+    chunks: Chunks,
+    refused: dict[str, int],
+    options: ExportOptions,
+    counts: dict[str, int],
+) -> tuple[list[FileDigest], dict[str, dict[str, Span]]]:
+    """Stage the folder's files; returns them and where each chunk's lines lie in them.
+
+    Sections without lines have no file: `datasets` fails on an empty one.
+    """
+    paths = section_paths()
+    files: list[FileDigest] = []
+    places: dict[str, dict[str, Span]] = {}
+    for section in chunks.sections("dataset"):
+        layout = chunks.layout("dataset", section, paths[section])
+        places[section] = layout.places
+        files.append(work.join(paths[section], layout.spans))
+        config, _, split = section.partition("/")
+        if options.parquet and config in CONFIGS and not split.endswith("-lineage"):
+            files.append(_parquet(work, layout.spans, section, options))
+    stats = chunks.stats()
+    stats.refused = refused
+    secrets = {name: n for name, n in counts.items() if name.startswith("redacted/")}
+    stats.redacted = {name.removeprefix("redacted/"): n for name, n in secrets.items()}
+    card = dataset_card(
+        stats,
+        form=options.tools_as,
+        parquet=options.parquet,
+        made_by=f"Stillhouse {work.version}",
+    )
+    files.append(work.write(f"{FOLDER}/README.md", [card.encode()]))
+    info = llama_factory_info(stats, native=options.llama_factory)
+    files.append(work.write(f"{FOLDER}/dataset_info.json", [info]))
+    return files, places
+
+
+def _parquet(
+    work: Work, spans: list[Span], section: str, options: ExportOptions
+) -> FileDigest:
+    config, _, split = section.partition("/")
+    known = {(c, s): (c, s) for c in CONFIGS for s in SPLITS}[config, split]  # type: ignore[index]
+    path = f"{FOLDER}/{data_path(*known, suffix='parquet')}"
+    hasher = BlockHasher()
+    with work.store.writer(work.staged(path), durable=False) as sink:
+        lines = _lines(work.store, spans)
+        rows = to_parquet(lines, _Hashing(sink, hasher), known[0], options.tools_as)
+    return hasher.digest(path, rows)
+
+
+class _Hashing:
+    """A sink that hashes what passes."""
+
+    def __init__(self, sink: Sink, hasher: BlockHasher) -> None:
+        self._sink = sink
+        self._hasher = hasher
+
+    def write(self, data: bytes | bytearray | memoryview, /) -> None:
+        self._hasher.update(data)
+        self._sink.write(data)
+
+
+def _lines(store: Store, spans: list[Span]) -> Iterator[bytes]:
+    for span in spans:
+        yield from store.read(span.path, span.start, span.start + span.size).splitlines()

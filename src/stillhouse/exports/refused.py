@@ -1,0 +1,83 @@
+"""The quarantine lines of one chunk for one export.
+
+Most rows are refused by a code for a reason that many share: their lines differ only in
+line number and hash, and are put together from a line made once.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+
+import msgspec
+
+from stillhouse.exports.firewall import REASONS, explain
+from stillhouse.index import Rows
+from stillhouse.interfaces import Refusal
+from stillhouse.lake import raw_path
+from stillhouse.records import CATEGORIES, SCHEMA_VERSION, QuarantineRow, encode
+
+_NO_HASH = "0" * 64
+_GAP = b'"line_offset":0,"sig_hash":"' + _NO_HASH.encode() + b'"'
+
+
+class Refusals:
+    """Lines and counts of what one export refuses, in the order in which rows are added."""
+
+    def __init__(self, kind: str, stem: str, rows: Rows, clashes: dict[int, str]) -> None:
+        self.lines: list[bytes] = []
+        self._kind = kind
+        self._file = raw_path(stem)
+        self._offsets: list[int] = rows["line_offset"].tolist()
+        self._sigs = [sig.tobytes().hex() for sig in rows["raw_sig"]]
+        self._clashes = clashes
+        self._forms: dict[tuple[int, int], tuple[bytes, bytes]] = {}
+        self._codes: dict[tuple[int, int], int] = {}
+
+    def add(self, position: int, refusal: Refusal) -> None:
+        """Refuse the row at a position of the chunk."""
+        self.lines.append(self._line(position, refusal))
+
+    def add_code(self, position: int, ruling: int, category: int) -> None:
+        """Refuse the row for a reason of `firewall.REASONS`; counted by `counts`."""
+        key = (ruling, category)
+        self._codes[key] = self._codes.get(key, 0) + 1
+        form = self._forms.get(key)
+        if form is None:
+            form = self._forms[key] = self._form(ruling, category)
+        offset, sig = self._offsets[position], self._sigs[position].encode()
+        line = b'%s"line_offset":%d,"sig_hash":"%s"' % (form[0], offset, sig)
+        other = self._clashes.get(position)
+        if other is not None:
+            line += b',"other":' + msgspec.json.encode(other)
+        self.lines.append(line + form[1])
+
+    def counts(self) -> Counter[str]:
+        """Rows refused by code, by reason."""
+        found: Counter[str] = Counter()
+        for (ruling, _), rows in self._codes.items():
+            found[f"refused/{REASONS[ruling]}"] += rows
+        return found
+
+    def _form(self, ruling: int, category: int) -> tuple[bytes, bytes]:
+        name = CATEGORIES[category] if category < len(CATEGORIES) else "unknown"
+        reason = REASONS[ruling]
+        line = encode(self._row(Refusal(reason, [explain(reason, name)]), 0, _NO_HASH, None))
+        before, _, after = line.partition(_GAP)
+        return before, after
+
+    def _line(self, position: int, refusal: Refusal) -> bytes:
+        other = self._clashes.get(position)
+        row = self._row(refusal, self._offsets[position], self._sigs[position], other)
+        return encode(row)
+
+    def _row(self, refusal: Refusal, offset: int, sig: str, other: str | None) -> QuarantineRow:
+        return QuarantineRow(
+            schema_version=SCHEMA_VERSION,
+            stage=self._kind,
+            reason=refusal.reason,
+            detail=refusal.detail,
+            source_file=self._file,
+            line_offset=offset,
+            sig_hash=sig,
+            other=other,
+        )

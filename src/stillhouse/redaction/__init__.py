@@ -1,0 +1,113 @@
+"""Takes secrets out of text before it leaves the lake (SPEC S10).
+
+API keys, tokens, private keys and passwords become ``[REDACTED:kind]``. What is looked for
+stands in tables: tokens that carry their issuer's mark (`_ISSUED`), secrets that only their
+name gives away (`_NAMED`), and shapes that need code of their own (`_SHAPED`).
+
+Speed comes from a filter that nearly all text does not pass. Every secret but a password in
+a URL has a *dense run*: letters and digits, of which at least ``_DENSE`` remain once the
+commonest letters, ``T``, ``_``, ``-`` and ``+`` are dropped, so that words, names and
+timestamps do not count. One `bytes.translate` drops them and one search finds the run; only
+the neighbourhood of such runs is looked at closely. The price is measured: of random 20
+character tokens fewer than 1 in 5,000 has no dense run, of 16 character passwords 1 in 200.
+
+It never reads a clock, a file or the environment, never logs what it finds, and asks nobody
+whether a secret is valid. It does not know secrets shorter than 16 characters (but for
+passwords in URLs), in natural language without a name, or split over several strings.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from stillhouse.redaction.formats import KINDS, Kind
+from stillhouse.redaction.search import Span, find, is_secret_name, may_leak
+
+__all__ = ["KINDS", "Kind", "redact", "redact_value", "suspicious"]
+
+
+def suspicious(data: bytes) -> bool:
+    """Whether there may be a secret in a text's UTF-8 bytes, or in JSON made of such texts.
+
+    Never wrong when it says no: where `redact` (or `redact_value`) would change a leaf, this
+    is true for the leaf and for the JSON that holds it, as `msgspec.json.encode` writes it.
+    About 2 µs for 2 kB.
+    """
+    return may_leak(data)
+
+
+def redact(text: str, counts: dict[str, int]) -> str:
+    """The text with its secrets replaced by ``[REDACTED:kind]``, each counted by its kind.
+
+    The same object when there is none. What is redacted already stays as it is.
+    """
+    data = text.encode("utf-8", "surrogatepass")
+    spans = find(data)
+    return _replaced(data, spans, counts) if spans else text
+
+
+def redact_value(value: Any, counts: dict[str, int]) -> Any:
+    """A JSON-like value with every string in it redacted, keys of objects among them.
+
+    A key counts as the name of the string it holds. The same object (also for each part)
+    when nothing was found. Two keys that become alike are told apart by a number.
+    """
+    if isinstance(value, str):
+        return redact(value, counts)
+    if isinstance(value, dict):
+        return _redact_dict(value, counts)
+    if not isinstance(value, list | tuple):
+        return value
+    clean: list[Any] = []
+    changed = False
+    for item in value:
+        new = redact_value(item, counts)
+        changed = changed or new is not item
+        clean.append(new)
+    if not changed:
+        return value
+    return clean if isinstance(value, list) else tuple(clean)
+
+
+def _redact_dict(value: dict[Any, Any], counts: dict[str, int]) -> dict[Any, Any]:
+    clean: dict[Any, Any] = {}
+    changed = False
+    for key, item in value.items():
+        new_key = redact(key, counts) if isinstance(key, str) else key
+        if isinstance(key, str) and isinstance(item, str):
+            new: Any = _redact_named(key, item, counts)
+        else:
+            new = redact_value(item, counts)
+        changed = changed or new is not item or new_key is not key
+        unique, number = new_key, 2
+        while new_key is not key and (unique in clean or unique in value):
+            unique, number = f"{new_key} {number}", number + 1
+        clean[unique] = new
+    return clean if changed else value
+
+
+def _redact_named(key: str, text: str, counts: dict[str, int]) -> str:
+    """The string under a key, which counts as its name."""
+    name = key.encode("utf-8", "surrogatepass")
+    if not is_secret_name(name):
+        return redact(text, counts)
+    before = name + b'="'
+    data = text.encode("utf-8", "surrogatepass")
+    shift = len(before)
+    spans = [
+        span._replace(start=max(0, span.start - shift), end=min(span.end - shift, len(data)))
+        for span in find(before + data + b'"')
+        if span.end > shift
+    ]
+    return _replaced(data, spans, counts) if spans else text
+
+
+def _replaced(data: bytes, spans: list[Span], counts: dict[str, int]) -> str:
+    parts: list[bytes] = []
+    done = 0
+    for span in spans:
+        parts += (data[done : span.start], f"[REDACTED:{span.kind}]".encode())
+        counts[span.kind] = counts.get(span.kind, 0) + 1
+        done = span.end
+    parts.append(data[done:])
+    return b"".join(parts).decode("utf-8", "surrogatepass")

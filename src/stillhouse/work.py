@@ -1,0 +1,181 @@
+"""What one run carries from stage to stage: the lake, its state, the engine, the outputs.
+
+A stage adds staged files to it; `Work.commit` makes them visible together with the
+receipts that name them.
+"""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Protocol, TypeVar
+
+from stillhouse.ingest import copy_span
+from stillhouse.interfaces import Engine, Store
+from stillhouse.lake import PRIVATE, UNIT_BYTES, Span
+from stillhouse.receipts import (
+    BlockHasher,
+    FileDigest,
+    build_receipt,
+    encode_receipt,
+    receipt_path,
+)
+from stillhouse.state import STAGING, FileState, State, commit
+
+T = TypeVar("T")
+U = TypeVar("U")
+
+
+class Progress(Protocol):
+    """Hears how a stage gets on; ``total`` is None while it is not known."""
+
+    def __call__(self, stage: str, done: int, total: int | None, /) -> None:
+        """Called after each unit."""
+
+
+def silent(stage: str, done: int, total: int | None, /) -> None:
+    """Nobody is watching."""
+
+
+class Work:
+    """One run over one lake."""
+
+    def __init__(
+        self,
+        store: Store,
+        state: State,
+        engine: Engine,
+        *,
+        recorded_at: str,
+        version: str,
+        scratch: Path,
+        git_commit: str | None = None,
+        progress: Progress = silent,
+        unit_bytes: int = UNIT_BYTES,
+    ) -> None:
+        self.store = store
+        self.state = state
+        self.engine = engine
+        self.recorded_at = recorded_at
+        self.version = version
+        self.scratch = scratch
+        self.git_commit = git_commit
+        self.progress = progress
+        self.unit_bytes = unit_bytes
+        self.notes: list[str] = []
+        self.outputs: set[str] = set()
+        self.removed: set[str] = set()
+        # No two runs share a folder: a worker that outlives a killed run, and still writes
+        # its unit, must not do so among the files of the next one.
+        self._folder = f"{STAGING}/{secrets.token_hex(8)}"
+        self._blobs = 0
+
+    # ------------------------------------------------------------------------- staging
+
+    @property
+    def staging(self) -> str:
+        """Folder of the files of the next commit."""
+        return f"{self._folder}/next"
+
+    def staged(self, path: str) -> str:
+        """Where ``path`` is written until the commit, and note that it is an output."""
+        self.outputs.add(path)
+        self.removed.discard(path)
+        return f"{self.staging}/{path}"
+
+    def blob(self) -> str:
+        """A new scratch path in the lake, for a unit's lines."""
+        self._blobs += 1
+        return f"{self._folder}/blobs/{self._blobs}"
+
+    def remove(self, path: str) -> None:
+        """Let a file go at the commit, unless it is written again."""
+        if path not in self.outputs:
+            self.removed.add(path)
+
+    def map(self, stage: str, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+        """The engine's ordered map, with progress."""
+        total = len(items) if isinstance(items, list) else None
+        self.progress(stage, 0, total)
+        done = 0
+        for done, result in enumerate(self.engine.map(function, items), 1):
+            self.progress(stage, done, total)
+            yield result
+        self.progress(stage, done, done)
+
+    # ------------------------------------------------------------------------- outputs
+
+    def file_state(self, digest: FileDigest) -> FileState:
+        """A digest as the state keeps it (the fingerprint comes with the commit)."""
+        return FileState(digest.path, digest.bytes, digest.rows or 0, digest.sha256)
+
+    def write(self, path: str, parts: Iterable[bytes], rows: int = 0) -> FileDigest:
+        """Stage one small file."""
+        hasher = BlockHasher()
+        with self.store.writer(self.staged(path), durable=False) as sink:
+            for part in parts:
+                hasher.update(part)
+                sink.write(part)
+        return hasher.digest(path, rows)
+
+    def join(self, path: str, spans: Iterable[Span]) -> FileDigest:
+        """Stage one file made of pieces of others."""
+        hasher = BlockHasher()
+        rows = 0
+        with self.store.writer(self.staged(path), durable=False) as sink:
+            for span in spans:
+                copy_span(self.store, span, sink, hasher)
+                rows += span.rows
+        return hasher.digest(path, rows)
+
+    def receipt(
+        self,
+        stage: str,
+        *,
+        outputs: list[FileDigest],
+        inputs: list[FileDigest],
+        parameters: dict[str, object],
+        counts: dict[str, int],
+    ) -> str:
+        """Stage the receipt of a stage that did something; returns its run hash."""
+        removed = sorted(path for path in self.removed if not path.startswith(PRIVATE))
+        receipt = build_receipt(
+            stage,
+            outputs,
+            inputs,
+            parameters,
+            counts,
+            recorded_at=self.recorded_at,
+            version=self.version,
+            commit=self.git_commit,
+            sequence=self.state.generation + 1,
+            removed=removed,
+        )
+        path = receipt_path(stage, self.recorded_at, receipt.run_hash)
+        with self.store.writer(self.staged(path), durable=False) as sink:
+            sink.write(encode_receipt(receipt))
+        return receipt.run_hash
+
+    def commit(self) -> None:
+        """Make what is staged visible, all of it or nothing."""
+        if self.outputs or self.removed:
+            commit(self.store, self.state, self.staging, self.outputs, self.removed)
+        self.outputs, self.removed = set(), set()
+
+
+def is_intact(store: Store, file: FileState | None) -> bool:
+    """Whether a file is as we left it: cheap by fingerprint, by hash when in doubt."""
+    if file is None:
+        return False
+    entry = store.stat(file.path)
+    if entry is None or entry.size != file.bytes:
+        return False
+    if entry.fingerprint == file.fingerprint:
+        return True
+    # Copied, restored from a backup or touched: the bytes decide.
+    hasher = BlockHasher()
+    with store.open(file.path) as handle:
+        while block := handle.read(1 << 20):
+            hasher.update(block)
+    return hasher.digest(file.path, file.rows).sha256 == file.sha256
