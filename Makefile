@@ -17,7 +17,7 @@ UV_READY := $(filter .tools/bin/uv,$(UV))
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMPS := $(VENV)/.stamps
-INSTALL := "$(UV)" pip install --quiet --python $(PY)
+INSTALL := "$(UV)" pip install --quiet --compile-bytecode --python $(PY)
 
 DEMO ?= demo-lake
 DEMO_ROWS ?= 20000

@@ -94,7 +94,9 @@ def field_rows(kind: type[msgspec.Struct]) -> list[list[str]]:
 
 def vocabulary_rows() -> list[list[str]]:
     """One row a vocabulary."""
-    return [[name, ", ".join(f"`{word}`" for word in words)] for words, name in VOCABULARIES.items()]
+    return [
+        [name, ", ".join(f"`{word}`" for word in words)] for words, name in VOCABULARIES.items()
+    ]
 
 
 def secret_rows() -> list[list[str]]:

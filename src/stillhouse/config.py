@@ -28,14 +28,14 @@ def check_recorded_at(text: str | None) -> str:
         return now()
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        written = utc_text(moment)
+    except (ValueError, OverflowError):
         raise UsageError(
             f"--recorded-at {text!r} is not an ISO 8601 time",
             way_out="Write it like 2026-01-31T12:00:00Z.",
         ) from None
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    written = utc_text(moment)
     assert is_utc_time(written)
     return written
 

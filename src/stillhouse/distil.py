@@ -188,9 +188,9 @@ def _receipts(
     counts: dict[str, int],
     categories: dict[str, int],
 ) -> None:
-    if evidence:
+    if work.changed(evidence):
         work.receipt("evidence", outputs=evidence, inputs=inputs, parameters={}, counts=counts)
-    if scored:
+    if scored and work.changed(scored):
         sources = [file for file in evidence if not file.path.startswith(QUARANTINE)]
         work.receipt(
             "score",
@@ -382,7 +382,7 @@ def score_pending(work: Work, *, raw_follows: bool = False) -> StageCounts:
         inputs.append(done.evidence)
         assert done.scored is not None
         outputs.append(done.scored)
-    if outputs:
+    if work.changed(outputs):
         work.receipt(
             "score",
             outputs=outputs,

@@ -115,8 +115,14 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
                 kind = "a symbolic link that is broken or leaves the lake"
                 if not child.is_symlink():
                     kind = "a folder" if child.is_dir() else "not a regular file"
-                odd.append(f"{path}: {kind}; not read")
+                    kind = "a name that no file of a lake may have" if child.is_file() else kind
+                # A name need not be text; a note must be.
+                odd.append(f"{_shown(path)}: {kind}; not read")
     return sorted(found, key=lambda raw: raw.stem), odd
+
+
+def _shown(path: str) -> str:
+    return path.encode(errors="surrogateescape").decode(errors="backslashreplace")
 
 
 class ByteRange(NamedTuple):

@@ -110,7 +110,8 @@ def trace(store: Store, wanted: str) -> Trace:
 
 def _find(store: Store, wanted: str) -> tuple[str, int, bytes, str]:
     found: dict[str, tuple[str, int, bytes, str]] = {}
-    needle = msgspec.json.encode(wanted)[:-1]
+    # What is no text (a byte of another encoding on the command line) is no id either.
+    needle = msgspec.json.encode(wanted.encode(errors="replace").decode())[:-1]
     for kind, path in _export_files():
         if store.stat(path) is None:
             continue

@@ -6,7 +6,6 @@ receipts that name them.
 
 from __future__ import annotations
 
-import secrets
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
@@ -66,10 +65,11 @@ class Work:
         self.notes: list[str] = []
         self.outputs: set[str] = set()
         self.removed: set[str] = set()
-        # No two runs share a folder: a worker that outlives a killed run, and still writes
+        # No two runs share a folder (``scratch`` is a new one each time): a worker that outlives a killed run, and still writes
         # its unit, must not do so among the files of the next one.
-        self._folder = f"{STAGING}/{secrets.token_hex(8)}"
+        self._folder = f"{STAGING}/{scratch.name}"
         self._blobs = 0
+        self._known = _known(state)
 
     # ------------------------------------------------------------------------- staging
 
@@ -137,8 +137,8 @@ class Work:
         inputs: list[FileDigest],
         parameters: dict[str, object],
         counts: dict[str, int],
-    ) -> str:
-        """Stage the receipt of a stage that did something; returns its run hash."""
+    ) -> None:
+        """Stage the receipt of a stage that did something."""
         removed = sorted(path for path in self.removed if not path.startswith(PRIVATE))
         receipt = build_receipt(
             stage,
@@ -155,13 +155,27 @@ class Work:
         path = receipt_path(stage, self.recorded_at, receipt.run_hash)
         with self.store.writer(self.staged(path), durable=False) as sink:
             sink.write(encode_receipt(receipt))
-        return receipt.run_hash
+
+    def changed(self, outputs: list[FileDigest]) -> bool:
+        """False when the lake held these very files at the last commit and lets none go: a
+        rebuild that gave the same bytes is no news, and the receipts that tell of them hold."""
+        same = all(self._known.get(file.path) == file.sha256 for file in outputs)
+        return not same or bool(self.removed)
 
     def commit(self) -> None:
         """Make what is staged visible, all of it or nothing."""
         if self.outputs or self.removed:
             commit(self.store, self.state, self.staging, self.outputs, self.removed)
         self.outputs, self.removed = set(), set()
+        self._known = _known(self.state)
+
+
+def _known(state: State) -> dict[str, str]:
+    """The hashes of evidence, scored runs and refused rows as the state has them."""
+    files: list[FileState | None] = list(state.quarantine.values())
+    for part in state.partitions.values():
+        files += (part.evidence, part.scored)
+    return {file.path: file.sha256 for file in files if file is not None}
 
 
 def is_intact(store: Store, file: FileState | None) -> bool:

@@ -280,9 +280,12 @@ def test_workers_end_with_their_parent(number: signal.Signals) -> None:
 
 def test_starting_is_fast() -> None:
     """Creating an engine is nothing; two workers answer within 1.5 s even on a busy machine."""
-    begin = time.perf_counter()
-    engine = LocalEngine(2)
-    assert time.perf_counter() - begin < 0.05
-    with engine:
-        list(engine.map(units.square, range(2)))
-    assert time.perf_counter() - begin < 1.5
+    created, answered = [], []
+    for _ in range(3):
+        begin = time.perf_counter()
+        with LocalEngine(2) as engine:
+            created.append(time.perf_counter() - begin)
+            list(engine.map(units.square, range(2)))
+            answered.append(time.perf_counter() - begin)
+    assert min(created) < 0.01
+    assert min(answered) < 1.5

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import socket
 import subprocess
 import sys
 import textwrap
@@ -78,7 +79,7 @@ def test_a_cluster_of_two_nodes_gives_what_this_process_gives(tmp_path: Path) ->
         env=environment,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=240,
         check=False,
     )
     assert done.returncode == 0, done.stderr[-3000:]
@@ -98,6 +99,38 @@ def test_a_cluster_of_two_nodes_gives_what_this_process_gives(tmp_path: Path) ->
         "retried": [0, 1, 2, 3],
         "taken": 5 + 2 * 2 - 1,
     }
+
+
+@pytest.mark.ray
+@pytest.mark.skipif(not HAS_RAY, reason="the extra stillhouse[ray] is not installed")
+def test_a_cluster_that_does_not_answer_is_told_soon() -> None:
+    """A RAY_ADDRESS where nobody listens is one line within seconds."""
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        port = server.getsockname()[1]
+    program = """
+        from stillhouse.engines import start_engine
+        from stillhouse.errors import EngineError
+        try:
+            start_engine("ray")
+        except EngineError as error:
+            print(error)
+    """
+    environment = {
+        **os.environ,
+        "PYTHONPATH": os.pathsep.join(path for path in sys.path if path),
+        "RAY_ADDRESS": f"127.0.0.1:{port}",
+    }
+    done = subprocess.run(
+        [sys.executable, "-c", textwrap.dedent(program)],
+        env=environment,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.startswith(f"127.0.0.1:{port}: Ray could not be started or joined")
+    assert "RAY_ADDRESS" in done.stdout
+    assert done.stdout.count("\n") == 1
 
 
 @pytest.mark.skipif(HAS_RAY, reason="the extra stillhouse[ray] is installed")

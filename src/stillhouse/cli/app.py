@@ -71,7 +71,7 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
     except TyperException as error:
-        error.show(file=sys.stderr)
+        output.fail(f"{error.format_message()} Say `stillhouse --help`, or the command's --help.")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         output.say("stopped; the lake is as it was before the step that was under way")

@@ -34,7 +34,9 @@ def inspect(lake: Lake, json: Json = False) -> int:
 
 def trace(
     lake: Lake,
-    wanted: Annotated[str, typer.Argument(metavar="ID", help="Id of an exported row, or its beginning.")],
+    wanted: Annotated[
+        str, typer.Argument(metavar="ID", help="Id of an exported row, or its beginning.")
+    ],
     json: Json = False,
 ) -> int:
     """An exported row back to its raw line, each hash checked. Exit code 1 if one parts."""
@@ -57,7 +59,7 @@ def sources(json: Json = False) -> int:
     """The sources: class, own fields, template, and where each is defined."""
     common = {field.encode_name for field in msgspec.structs.fields(RawRow)}
     found: list[dict[str, Any]] = []
-    for source in all_sources():
+    for source in all_sources().values():
         own = [field.encode_name for field in msgspec.structs.fields(source.raw)]
         found.append(
             {

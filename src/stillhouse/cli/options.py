@@ -81,7 +81,9 @@ IncludeReview = Annotated[
 MaxPairs = Annotated[int, typer.Option("--max-pairs", min=1, help="Preference pairs a task.")]
 Secrets = Annotated[
     OnSecret,
-    typer.Option("--on-secret", help="redact: replace it by \\[REDACTED:kind]; drop: refuse the row."),
+    typer.Option(
+        "--on-secret", help="redact: replace it by \\[REDACTED:kind]; drop: refuse the row."
+    ),
 ]
 ToolsChoice = Annotated[
     ToolsAs,

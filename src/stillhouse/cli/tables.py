@@ -69,16 +69,19 @@ def funnel_tables(funnel: Funnel) -> None:
     rows = [
         (
             source.stem,
-            source.lines,
-            source.blank,
-            source.quarantined,
-            source.evidence,
-            *(source.categories[name] for name in CATEGORIES),
+            [
+                source.lines,
+                source.blank,
+                source.quarantined,
+                source.evidence,
+                *(source.categories[name] for name in CATEGORIES),
+            ],
         )
         for source in funnel.sources
     ]
-    sums = tuple(sum(int(row[place]) for row in rows) for place in range(1, len(columns)))
-    output.table("Raw rows to evidence", columns, [*rows, ("all", *sums)], len(columns) - 1)
+    sums = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
+    lines = [(stem, *numbers) for stem, numbers in [*rows, ("all", sums)]]
+    output.table("Raw rows to evidence", columns, lines, len(columns) - 1)
     for kind, counts in funnel.exports.items():
         kept = [
             (name, number)

@@ -18,6 +18,7 @@ from __future__ import annotations
 import importlib.util
 import logging
 import os
+import socket
 from collections import deque
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
@@ -127,6 +128,7 @@ def _join_or_start(ray: Any, workers: int | None) -> None:
         if address in {"", "local"}:
             ray.init(address="local", num_cpus=workers, include_dashboard=False, **quiet)
             return
+        _must_answer(address)
         ray.init(address=address, **quiet)
         if len({node["NodeManagerAddress"] for node in ray.nodes()}) > 1:
             # Other machines may not have this package, or have another version of it. On one
@@ -136,10 +138,17 @@ def _join_or_start(ray: Any, workers: int | None) -> None:
             ray.init(address=address, runtime_env={"py_modules": [package]}, **quiet)
     except (ConnectionError, RuntimeError, ValueError, OSError, TimeoutError) as error:
         raise EngineError(
-            f"Ray could not start: {_first(error)}",
+            f"Ray could not be started or joined: {_first(error)}",
             where=address,
             way_out="Check RAY_ADDRESS and the cluster (`ray status`), or use --engine local.",
         ) from error
+
+
+def _must_answer(address: str) -> None:
+    """Raise an OSError when nothing listens there: Ray itself would try for minutes."""
+    host, _, port = address.rpartition("://")[2].rpartition(":")
+    if host and port.isdigit():
+        socket.create_connection((host.strip("[]"), int(port)), timeout=5).close()
 
 
 def _first(error: Exception) -> str:

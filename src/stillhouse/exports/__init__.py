@@ -8,6 +8,7 @@ Nothing else may import the exporters (`sft`, `preference`, `rag`, `dataset`); t
 
 from __future__ import annotations
 
+from bisect import bisect_right
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from itertools import pairwise
@@ -62,6 +63,8 @@ FILES: Final[dict[str, dict[str, str]]] = {
 """Section → file of the kinds that always write the same files."""
 
 _BLOCK_ROWS: Final = 1 << 16
+_HELD_BYTES: Final = 32 << 20
+"""Index bytes kept at hand to look up partners and clashes."""
 
 
 class Partition(NamedTuple):
@@ -69,7 +72,7 @@ class Partition(NamedTuple):
 
     day: str
     stem: str
-    index: Span
+    rows: Span
     first_row: int
     identity: str
     problems: list[bytes]
@@ -87,7 +90,7 @@ def export(work: Work, kinds: Iterable[str], options: ExportOptions) -> Exported
 
     Stages files and receipts; the caller commits (or, for a dry run, does not).
     """
-    wanted = [kind for kind in KINDS if kind in set(kinds)]
+    wanted: list[str] = [kind for kind in KINDS if kind in set(kinds)]
     partitions = _partitions(work)
     inputs = _digest([part.identity for part in partitions] + [work.version])
     chosen = msgspec.json.encode(options).decode()
@@ -124,7 +127,7 @@ def _partitions(work: Work) -> list[Partition]:
     for day, stem in sorted(names):
         part = _known(work, day, stem, row) or _distrusted(work, day, stem, row)
         found.append(part)
-        row += part.index.size // ROW.itemsize
+        row += part.rows.size // ROW.itemsize
     return found
 
 
@@ -176,9 +179,9 @@ def _digest(parts: Iterable[str | bytes]) -> str:
 
 def _blocks(work: Work, part: Partition) -> Iterator[Rows]:
     step = _BLOCK_ROWS * ROW.itemsize
-    for start in range(0, part.index.size, step):
-        end = min(start + step, part.index.size)
-        yield read_index(work.store.read(part.index.path, part.index.start + start, end))
+    for start in range(0, part.rows.size, step):
+        end = min(start + step, part.rows.size)
+        yield read_index(work.store.read(part.rows.path, part.rows.start + start, end))
 
 
 # ------------------------------------------------------------------------------ exporting
@@ -192,7 +195,7 @@ def _export(
     inputs: str,
     chosen: str,
 ) -> dict[str, dict[str, int]]:
-    total = sum(part.index.size // ROW.itemsize for part in partitions)
+    total = sum(part.rows.size // ROW.itemsize for part in partitions)
 
     def blocks() -> Iterator[Rows]:
         for part in partitions:
@@ -325,13 +328,27 @@ class _Places:
         self._work = work
         self._partitions = partitions
         self._rulings = rulings
-        self._first = np.array([part.first_row for part in partitions], dtype=np.int64)
+        self._first = [part.first_row for part in partitions]
+        self._held: dict[int, Rows] = {}
+        self._held_bytes = 0
 
     def _row(self, number: int) -> tuple[Partition, Any]:
-        part = self._partitions[int(np.searchsorted(self._first, number, side="right")) - 1]
-        start = part.index.start + (number - part.first_row) * ROW.itemsize
-        data = self._work.store.read(part.index.path, start, start + ROW.itemsize)
-        return part, read_index(data)[0]
+        place = bisect_right(self._first, number) - 1
+        part = self._partitions[place]
+        at = number - part.first_row
+        rows = self._held.get(place)
+        if rows is not None:
+            return part, rows[at]
+        span = part.rows
+        if span.size <= _HELD_BYTES // 8:
+            if self._held_bytes + span.size > _HELD_BYTES:
+                self._held, self._held_bytes = {}, 0
+            rows = read_index(self._work.store.read(span.path, span.start, span.start + span.size))
+            self._held[place] = rows
+            self._held_bytes += span.size
+            return part, rows[at]
+        start = span.start + at * ROW.itemsize
+        return part, read_index(self._work.store.read(span.path, start, start + ROW.itemsize))[0]
 
     def name(self, number: int) -> str:
         """``FILE:LINE`` of a row's raw line."""

@@ -2,17 +2,18 @@
 
 Long text is cut at paragraph ends, else sentence ends, else line ends, else between
 words, with an overlap that begins at a sentence or a word. A fenced code block that fits
-into a chunk is kept whole. This module never decides whether a record may be exported
-(the firewall did) and never reads or writes anything.
+into a chunk is kept whole. Places to cut are looked for only where a chunk can end, so that
+the work is in proportion to the number of chunks rather than of sentences. This module
+never decides whether a record may be exported (the firewall did) and never reads or writes
+anything.
 """
 
 from __future__ import annotations
 
-import hashlib
 import re
 import unicodedata
-from bisect import bisect_left, bisect_right
-from typing import TYPE_CHECKING, Final, NamedTuple
+from hashlib import sha256
+from typing import TYPE_CHECKING, Final
 
 from stillhouse.errors import UsageError
 from stillhouse.records import SCHEMA_VERSION, RagChunk
@@ -26,13 +27,21 @@ SIZE: Final = 1600
 OVERLAP: Final = 200
 """Characters two neighbours share at most."""
 
-# Repetitions are possessive and nothing must follow them: no input makes these patterns
-# take more than linear time.
+# How far before a chunk's limit a sentence end is looked for first: most have one there.
+_NEAR: Final = 240
+
+# Repetitions are possessive, and every search is bounded by a window of the text: no input
+# takes more than linear time.
 _PARAGRAPH: Final = re.compile(r"\n[^\S\n]*+\n")
-_LINE: Final = re.compile(r"\n")
-_SENTENCE: Final = re.compile(r"[.!?…。！？｡]++[\"'”’)\]»」』）】》]*+")  # noqa: RUF001
-_CJK_STOPS: Final = frozenset("。！？｡")  # noqa: RUF001
-_FENCE: Final = re.compile(r"^ {0,3}(`{3,}+|~{3,}+)[^\n]*+$", re.MULTILINE)
+_SIGNS: Final = ".!?…。！？｡"  # noqa: RUF001
+_CLOSING: Final = r"[\"'”’)\]»」』）】》]*+"  # noqa: RUF001
+# A blank has to follow, or the last sign is CJK, which needs none. A run of signs is tried
+# at its first sign alone; what says so comes second, since `re` is fast at a set that is first.
+_SENTENCE: Final = re.compile(
+    rf"[{_SIGNS}](?<![{_SIGNS}]{{2}})[{_SIGNS}]*+(?:(?<=[。！？｡]){_CLOSING}|{_CLOSING}(?=\s))"  # noqa: RUF001
+)
+_WORD_START: Final = re.compile(r"(?<=\s)\S")
+_FENCE: Final = re.compile(r"\n {0,3}(`{3,}+|~{3,}+)[^\n]*+")
 _ABBREVIATIONS: Final = frozenset(
     {"e.g", "i.e", "cf", "vs", "mr", "mrs", "ms", "dr", "prof", "fig", "no", "st", "approx"}
 )
@@ -42,15 +51,6 @@ _EMOJI_TONES: Final = range(0x1F3FB, 0x1F400)
 _REGIONAL: Final = range(0x1F1E6, 0x1F200)
 _LOW_SURROGATES: Final = range(0xDC00, 0xE000)
 _HANGUL_VOWELS_AND_TAILS: Final = range(0x1160, 0x1200)
-
-
-class _Ends(NamedTuple):
-    """Where a chunk may end, sorted, from the best kind of place to the least."""
-
-    paragraphs: list[int]
-    sentences: list[int]
-    lines: list[int]
-    fences: list[tuple[int, int]]
 
 
 def chunk_record(
@@ -64,32 +64,41 @@ def chunk_record(
 
     Ids hash the source, the raw line's hash, the chunk's number and its words.
     """
-    evidence, scored = cleared.evidence, cleared.scored
+    evidence, category = cleared.evidence, cleared.scored.category
+    stem, provenance = cleared.stem, evidence.provenance
     spans = cut(redacted_text, size, overlap)
+    origin = _framed(stem) + _framed(provenance.sig_hash)
     out = []
     for number, (start, end) in enumerate(spans):
         text = redacted_text[start:end]
+        hashed = sha256(origin + _framed(str(number)) + _framed(text))
         out.append(
             RagChunk(
                 schema_version=SCHEMA_VERSION,
-                id=_chunk_id(cleared.stem, evidence.provenance.sig_hash, number, text),
+                id=f"rag-{hashed.hexdigest()[:32]}",
                 text=text,
                 chunk=number,
                 chunks=len(spans),
                 start=start,
                 end=end,
-                source_stem=cleared.stem,
+                source_stem=stem,
                 task_id=evidence.task_id,
                 source_run_id=evidence.run_id,
-                category=scored.category,
+                category=category,
                 created_at=created_at,
-                provenance=evidence.provenance,
+                provenance=provenance,
                 source_files=evidence.source_files,
                 model_name=evidence.model_name,
                 model_role=evidence.model_role,
             )
         )
     return out
+
+
+def _framed(part: str) -> bytes:
+    """A part of an id behind its length: no two different lists of parts share their bytes."""
+    data = part.encode("utf-8", "surrogatepass")
+    return len(data).to_bytes(8, "big") + data
 
 
 def cut(text: str, size: int = SIZE, overlap: int = OVERLAP) -> list[tuple[int, int]]:
@@ -113,78 +122,96 @@ def cut(text: str, size: int = SIZE, overlap: int = OVERLAP) -> list[tuple[int, 
         return []
     if stop - start <= size:
         return [(start, stop)]
-    ends = _ends(text, size)
+    if "```" in text or "~~~" in text:
+        text = _without_code(text, size)
     spans: list[tuple[int, int]] = []
     covered = start
-    while True:
-        if stop - start <= size:
-            spans.append((start, stop))
-            return spans
-        end = _best_end(text, ends, start, covered, size)
-        if end is None and start < covered:
+    while stop - start > size:
+        end = _best_end(text, start, covered, size)
+        if not end and start < covered:
             start = covered  # what follows does not fit behind an overlap
             continue
-        end = _hard_end(text, start, size) if end is None else end
+        end = end or _hard_end(text, start, size)
         spans.append((start, _trimmed(text, start, end)))
-        covered = _skip_blank(text, end)
-        start = _next_start(text, ends, max(start + 1, end - overlap), end, covered)
-
-
-def _ends(text: str, size: int) -> _Ends:
-    fences = _fences(text, size)
-    paragraphs = [m.start() for m in _PARAGRAPH.finditer(text)]
-    paragraphs = sorted({*paragraphs, *(edge for fence in fences for edge in fence)})
-    sentences = [m.end() for m in _SENTENCE.finditer(text) if _ends_sentence(text, m)]
-    lines = [m.start() for m in _LINE.finditer(text)]
-    return _Ends(
-        _outside(paragraphs, fences), _outside(sentences, fences), _outside(lines, fences), fences
-    )
-
-
-def _fences(text: str, size: int) -> list[tuple[int, int]]:
-    """The spans of closed code blocks that fit into a chunk, marks included."""
-    spans: list[tuple[int, int]] = []
-    if "```" not in text and "~~~" not in text:
-        return spans
-    opened: re.Match[str] | None = None
-    for mark in _FENCE.finditer(text):
-        if opened is None:
-            opened = mark
-        elif mark[1].startswith(opened[1]) and mark[0].strip() == mark[1]:
-            start = opened.start(1)
-            if mark.end() - start <= size:
-                spans.append((start, mark.end()))
-            opened = None
+        covered = _skip_blank(text, end, stop)
+        start = _next_start(text, max(start + 1, end - overlap), end) or covered
+    spans.append((start, stop))
     return spans
 
 
-def _outside(ends: list[int], fences: list[tuple[int, int]]) -> list[int]:
-    if not fences:
-        return ends
-    starts = [start for start, _ in fences]
-    return [end for end in ends if not _inside(end, starts, fences)]
+def _without_code(text: str, size: int) -> str:
+    """The text with every closed code block that fits into a chunk, marks included, made
+    one long word that ends a sentence: it is kept whole, and may be cut behind."""
+    # The pattern begins with the line feed before a mark, which the first line has not.
+    parts: list[str] = []
+    done = 0
+    opened: re.Match[str] | None = None
+    for mark in _FENCE.finditer(f"\n{text}"):
+        if opened is None:
+            opened = mark
+        elif mark[1].startswith(opened[1]) and mark[0].strip() == mark[1]:
+            start, end = opened.start(1) - 1, mark.end(1) - 1
+            if end - start <= size:
+                parts += (text[done:start], "x" * (end - start - 1), ".")
+                done = end
+            opened = None
+    return "".join((*parts, text[done:]))
 
 
-def _inside(place: int, starts: list[int], fences: list[tuple[int, int]]) -> bool:
-    before = bisect_left(starts, place) - 1
-    return before >= 0 and place < fences[before][1]
+# Of the functions below, those that look for an end give 0 where there is none: no chunk
+# ends there.
 
 
-def _ends_sentence(text: str, mark: re.Match[str]) -> bool:
-    """True when a blank follows or the sign is CJK, which needs none; but not for the full
-    stop of an abbreviation, an initial or a list number."""
-    signs, end = mark[0], mark.end()
-    if end < len(text) and not text[end].isspace():
-        return not _CJK_STOPS.isdisjoint(signs)
-    if signs != ".":
+def _best_end(text: str, start: int, covered: int, size: int) -> int:
+    """The best place to end a chunk that begins at ``start`` and must pass ``covered``.
+
+    A paragraph or sentence end in the window's second half is best; one in the first half
+    still beats a line end, and that a gap between words.
+    """
+    limit = start + size
+    for floor in (max(covered, start + size // 2), covered):
+        end = _paragraph_end(text, floor, limit) or _sentence_end(text, floor, limit)
+        if end:
+            return end
+    line = text.rfind("\n", covered + 1, limit + 1)
+    return line if line >= 0 else _gap(text, covered, limit)
+
+
+def _paragraph_end(text: str, floor: int, limit: int) -> int:
+    """The last paragraph end behind ``floor`` and not behind ``limit``."""
+    if text.find("\n", floor + 1, limit + 1) < 0:
+        return 0
+    end = text.rfind("\n\n", floor + 1, limit + 2)
+    if end >= 0:
+        return end
+    end = 0
+    for match in _PARAGRAPH.finditer(text, floor + 1, limit + 2):
+        end = match.start()
+    return end
+
+
+def _sentence_end(text: str, floor: int, limit: int) -> int:
+    """The last sentence end behind ``floor`` and not behind ``limit``."""
+    for begin in (limit - _NEAR, floor) if limit - floor > _NEAR else (floor,):
+        # One character more than can be used: it shows whether the signs go on.
+        for match in reversed([*_SENTENCE.finditer(text, begin, limit + 1)]):
+            if floor < match.end() <= limit and _ends_sentence(text, match):
+                return match.end()
+    return 0
+
+
+def _ends_sentence(text: str, match: re.Match[str]) -> bool:
+    """False for the full stop of an abbreviation, an initial or a list number."""
+    if match[0] != ".":
         return True
-    word = text[max(0, mark.start() - 8) : mark.start()].rpartition(" ")[2].rpartition("\n")[2]
+    place = match.start()
+    word = text[max(0, place - 8) : place].rpartition(" ")[2].rpartition("\n")[2]
     if len(word) > 6:
         return True
     bare = word.lstrip("(\"'[").casefold()
     if bare in _ABBREVIATIONS or (len(bare) == 1 and word[-1].isupper()):
         return False
-    return not (bare.isdecimal() and _begins_line(text, mark.start() - len(word)))
+    return not (bare.isdecimal() and _begins_line(text, place - len(word)))
 
 
 def _begins_line(text: str, place: int) -> bool:
@@ -192,31 +219,15 @@ def _begins_line(text: str, place: int) -> bool:
     return (line >= 0 or place <= 8) and not text[line + 1 : place].strip()
 
 
-def _best_end(text: str, ends: _Ends, start: int, covered: int, size: int) -> int | None:
-    """The best place to end a chunk that begins at ``start`` and must pass ``covered``.
-
-    A paragraph or sentence end in the window's second half is best; one in the first half
-    still beats a line end, and that a gap between words. ``None``: no such place.
-    """
-    limit = start + size
-    half = max(covered, start + size // 2)
-    for floor, places in (
-        (half, ends.paragraphs),
-        (half, ends.sentences),
-        (covered, ends.paragraphs),
-        (covered, ends.sentences),
-        (covered, ends.lines),
-    ):
-        last = bisect_right(places, limit) - 1
-        if last >= 0 and places[last] > floor:
-            return places[last]
-    at = bisect_right(ends.fences, (limit, 0)) - 1
-    if at >= 0 and limit < ends.fences[at][1]:
-        limit = ends.fences[at][0]  # a code block that is kept whole has no gaps
-    for place in range(limit, covered, -1):
-        if text[place].isspace():
-            return place
-    return None
+def _gap(text: str, floor: int, limit: int) -> int:
+    """The last blank behind ``floor`` and not behind ``limit``."""
+    if limit <= floor:
+        return 0
+    if text[limit].isspace():
+        return limit
+    window = text[floor + 1 : limit + 1]
+    word = window.rsplit(None, 1)[-1]
+    return limit - len(word) if len(word) < len(window) else 0
 
 
 def _hard_end(text: str, start: int, size: int) -> int:
@@ -249,27 +260,25 @@ def _joined(text: str, place: int) -> bool:
     )
 
 
-def _next_start(text: str, ends: _Ends, floor: int, end: int, covered: int) -> int:
+def _next_start(text: str, floor: int, end: int) -> int:
     """Where the next chunk begins: at the first sentence, else line, else word that begins
-    between ``floor`` and ``end``; else at ``covered``, without an overlap."""
-    at = bisect_right(ends.fences, (floor, len(text))) - 1
-    if at >= 0 and floor > ends.fences[at][0]:
-        floor = max(floor, ends.fences[at][1])  # never from the middle of a code block
-    for places in (ends.sentences, ends.lines):
-        for index in range(max(0, bisect_left(places, floor) - 1), len(places)):
-            start = _skip_blank(text, places[index])
-            if start >= end:
-                break
-            if start >= floor:
-                return start
-    for place in range(floor, end):
-        if text[place - 1].isspace() and not text[place].isspace():
-            return place
-    return covered
+    between ``floor`` and ``end``; 0 where none does."""
+    # A few characters before: the end of a sentence that begins at the floor.
+    for match in _SENTENCE.finditer(text, max(0, floor - 4), end):
+        start = _skip_blank(text, match.end(), end)
+        if floor <= start < end and _ends_sentence(text, match):
+            return start
+    line = text.find("\n", floor - 1, end)
+    if line >= 0:
+        start = _skip_blank(text, line, end)
+        if start < end:
+            return start
+    word = _WORD_START.search(text, floor, end)
+    return word.start() if word else 0
 
 
-def _skip_blank(text: str, place: int) -> int:
-    while place < len(text) and text[place].isspace():
+def _skip_blank(text: str, place: int, stop: int) -> int:
+    while place < stop and text[place].isspace():
         place += 1
     return place
 
@@ -278,13 +287,3 @@ def _trimmed(text: str, start: int, end: int) -> int:
     while end > start and text[end - 1].isspace():
         end -= 1
     return end
-
-
-def _chunk_id(stem: str, sig_hash: str, number: int, text: str) -> str:
-    digest = hashlib.sha256()
-    for part in (stem, sig_hash, str(number), text):
-        data = part.encode("utf-8", "surrogatepass")
-        # A length before each part: no two different lists of parts share their bytes.
-        digest.update(len(data).to_bytes(8, "big"))
-        digest.update(data)
-    return f"rag-{digest.hexdigest()[:32]}"

@@ -13,6 +13,8 @@ from stillhouse.index import is_conversation
 from stillhouse.records import Message, Record
 from stillhouse.redaction import redact, redact_value, suspicious
 
+_ENCODER: Final = msgspec.json.Encoder()
+
 R = TypeVar("R", bound=Record)
 
 NOTHING: Final[Counter[str]] = Counter()
@@ -36,12 +38,26 @@ class Redacted:
         self.task_id = evidence.task_id
         self.tools: list[Any] | None = evidence.tools
         self.found = self.in_text = NOTHING
-        # All that is exported stands in the evidence line or is said by the template, and
-        # the provenance, which is hashes and our own path, would only slow the look down.
-        head, _, rest = joined.line.partition(b'"provenance":')
-        rest = rest.partition(b"}")[2]
-        if suspicious(rest) or suspicious(head) or suspicious(joined.instruction.encode()):
+        if suspicious(self._probe()):
             self._clean()
+
+    def _probe(self) -> bytes:
+        """Every string that can reach an export, in one piece: one look decides for nearly
+        all records."""
+        joined, evidence = self.joined, self.joined.evidence
+        leaves = [evidence.text, joined.instruction, evidence.task_id, *joined.scored.reasons]
+        leaves += evidence.source_files
+        if not evidence.run_id.endswith(evidence.provenance.sig_hash[:16]):
+            leaves.append(evidence.run_id)
+        if evidence.model_name:
+            leaves.append(evidence.model_name)
+        if evidence.model_provider:
+            leaves.append(evidence.model_provider)
+        data = "\n".join(leaves).encode()
+        if evidence.messages or evidence.tools or evidence.retrieved_context:
+            more = (evidence.messages, evidence.tools, evidence.retrieved_context)
+            data += b"\n" + _ENCODER.encode(more)
+        return data
 
     def _clean(self) -> None:
         evidence = self.joined.evidence

@@ -82,8 +82,12 @@ def rule(blocks: Blocks, total: int, options: ExportOptions, scratch: Path) -> R
     ``scratch`` is a local folder for what does not fit in memory; ``total`` the number of
     rows that ``blocks`` gives.
     """
+    sft, preference, rag, split = (np.zeros(total, dtype=np.uint8) for _ in range(4))
     rulings = Rulings(
-        *(np.zeros(total, dtype=np.uint8) for _ in range(4)),
+        sft,
+        preference,
+        rag,
+        split,
         other={},
         pairs=np.zeros((0, 2), dtype=np.int64),
     )
@@ -356,13 +360,14 @@ class _Roots:
     """The representative (least) prompt of every connected component of the core."""
 
     def __init__(self, links: npt.NDArray[Any]) -> None:
-        from scipy.sparse import coo_array
-        from scipy.sparse.csgraph import connected_components
-
         self._prompts, prompt = np.unique(links["prompt"], return_inverse=True)
         tasks, task = np.unique(links["task"], return_inverse=True)
         self._labels = self._prompts
         if len(links):
+            # Slow to import, and most lakes have no such core.
+            from scipy.sparse import coo_array
+            from scipy.sparse.csgraph import connected_components
+
             nodes = len(self._prompts) + len(tasks)
             ones = np.ones(len(links), dtype=np.int8)
             graph = coo_array((ones, (prompt, task + len(self._prompts))), shape=(nodes, nodes))

@@ -58,7 +58,7 @@ ISSUED: Final[tuple[tuple[str, str, str, str, str], ...]] = (
      "LangSmith personal or service key", "LangSmith: API keys"),
     ("wandb", "wandb_v1_", r"&{40,}", "Weights & Biases API key", "Weights & Biases: API keys"),
     ("pinecone", "pcsk_", r"&{40,}", "Pinecone API key", "Pinecone: API keys"),
-    ("voyage", "pa-", r"&{43}(?!&)", "Voyage AI key", "Voyage AI: API keys"),
+    ("voyage", "pa-", r"&{43}(?!&{1})", "Voyage AI key", "Voyage AI: API keys"),
     ("jina", "jina_", r"@{40,}", "Jina AI key", "Jina AI: API keys"),
     ("firecrawl", "fc-", r"~{32}!", "Firecrawl API key", "Firecrawl: API keys"),
     ("tavily", "tvly-", r"&{20,}", "Tavily API key", "Tavily: API keys"),
@@ -151,7 +151,8 @@ ISSUED: Final[tuple[tuple[str, str, str, str, str], ...]] = (
     ("onepassword", "ops_eyJ", r"&{100,}={0,2}",
      "1Password service account token", "1Password: service accounts"),
     ("age", "AGE-SECRET-KEY-1", r"[02-9AC-HJ-NP-Z]{58}", "age secret key", "age: the age format"),
-    ("jwt", "eyJ", r"&{13,8192}\.eyJ&{10,65536}\.&{10,}", "JSON Web Token, signed", "RFC 7519"),
+    ("jwt", "eyJ", r"(?<![_-]eyJ)&{13,8192}+\.eyJ&{10,65536}+\.&{10,}",
+     "JSON Web Token, signed", "RFC 7519"),
 )
 
 # kind, what its name says, what the value looks like, what it is, where it is documented.
@@ -182,8 +183,8 @@ SHAPED: Final[tuple[tuple[str, str, str, str], ...]] = (
      "Password in a URL; the rest of the URL stays", "RFC 3986, section 3.2.1"),
     ("bearer-token", r"bearer\s+[A-Za-z0-9._~+/-]{16,}=*", "Bearer credential", "RFC 6750"),
     ("basic-auth", r"basic\s+[A-Za-z0-9+/]{12,}={0,2}", "Basic credential", "RFC 7617"),
-    ("discord-token", r"(?<![A-Za-z0-9_-])[MNO]&{23,27}\.&{6}\.&{27,45}", "Discord bot token",
-     "Discord: authentication"),
+    ("discord-token", r"(?:[MNO][DTjz][AEIMQUYcgk][w-z0-5]){5,6}@{0,3}\.&{6}\.&{27,45}",
+     "Discord bot token", "Discord: authentication"),
     ("telegram", r"(?<=[0-9]{8}:)&{35}(?!&{1})", "Telegram bot token", "Telegram: Bot API"),
     ("azure-client-secret", r"[A-Za-z0-9_~.-]{3}[0-9]Q~[A-Za-z0-9_~.-]{31,34}",
      "Microsoft Entra client secret", "Microsoft Entra: app credentials"),

@@ -1,0 +1,586 @@
+"""Secrets do not leave; what only looks like one stays; and looking costs linear time.
+
+Every fake secret is put together at run time from a mark and random characters, so that no
+scanner finds one in this file.
+"""
+
+from __future__ import annotations
+
+import base64
+import random
+import re
+import string
+from collections import Counter
+from collections.abc import Callable
+from typing import Any
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from stillhouse.redaction import KINDS, redact, redact_value, suspicious
+from stillhouse.redaction.formats import ISSUED, SHAPED
+
+ALNUM = string.ascii_letters + string.digits
+URL64 = ALNUM + "-_"
+BASE64 = ALNUM + "+/"
+HEX = string.digits + "abcdef"
+UPPER = string.ascii_uppercase + "234567"
+
+
+def some(alphabet: str, length: int, seed: object = 0) -> str:
+    """Random characters, the same on every run."""
+    return "".join(random.Random(f"{seed}/{length}/{alphabet}").choices(alphabet, k=length))
+
+
+def key_block(label: str, lines: int = 6, eol: str = "\n") -> str:
+    """A private key block that holds no key."""
+    body = eol.join(some(BASE64, 64, line) for line in range(lines))
+    return f"{'-' * 5}BEGIN {label}{'-' * 5}{eol}{body}{eol}{'-' * 5}END {label}{'-' * 5}"
+
+
+def basic(user: str, password: str) -> str:
+    """A Basic credential."""
+    return base64.b64encode(f"{user}:{password}".encode()).decode()
+
+
+JWT = "ey" + "J" + some(URL64, 33, 1) + ".ey" + "J" + some(URL64, 70, 2) + "." + some(URL64, 43, 3)
+
+DISCORD_ID = base64.b64encode(some("123456789", 18).encode()).decode()
+
+# Tokens with a mark: kind, token. A kind stands here as often as it has formats.
+TOKENS: list[tuple[str, str]] = [
+    ("openai", "sk-" + "proj-" + some(URL64, 120)),
+    ("openai", "sk-" + "svcacct-" + some(URL64, 120)),
+    ("openai", "sk-" + "admin-" + some(URL64, 120)),
+    ("openai", "sk-" + some(ALNUM, 20) + "T3Blbk" + "FJ" + some(ALNUM, 20, 1)),
+    ("openai", "sk-" + some(ALNUM, 48)),
+    ("anthropic", "sk-" + "ant-api03-" + some(URL64, 93) + "AA"),
+    ("anthropic", "sk-" + "ant-admin01-" + some(URL64, 93) + "AA"),
+    ("anthropic", "sk-" + "ant-oat01-" + some(URL64, 93) + "AA"),
+    ("openrouter", "sk-" + "or-v1-" + some(HEX, 64)),
+    *(
+        ("langfuse", f"{side}-lf-{some(HEX, 8)}-{'-'.join([some(HEX, 4)] * 3)}-{some(HEX, 12)}")
+        for side in ("sk", "pk")
+    ),
+    ("deepseek", "sk-" + some(HEX, 32)),
+    ("sk-key", "sk-" + some(ALNUM, 22)),
+    ("google-api-key", "AI" + "za" + some(URL64, 35)),
+    ("google-api-key", "AQ." + "Ab" + some(URL64, 48)),
+    ("google-oauth", "GOC" + "SPX-" + some(URL64, 28)),
+    ("google-oauth", "ya" + "29." + some(URL64, 120)),
+    ("google-oauth", "1/" + "/0" + some(URL64, 60)),
+    ("huggingface", "hf" + "_" + some(string.ascii_letters, 34)),
+    ("huggingface", "api_" + "org_" + some(string.ascii_letters, 34)),
+    ("groq", "gs" + "k_" + some(ALNUM, 52)),
+    ("xai", "xa" + "i-" + some(ALNUM, 80)),
+    ("perplexity", "ppl" + "x-" + some(ALNUM, 48)),
+    ("replicate", "r8" + "_" + some(ALNUM, 37)),
+    ("fireworks", "fw" + "_" + some(ALNUM, 24)),
+    ("together", "tgp" + "_v1_" + some(URL64, 43)),
+    ("cerebras", "cs" + "k-" + some(ALNUM, 48)),
+    ("nvidia", "nva" + "pi-" + some(URL64, 64)),
+    *(("langsmith", f"lsv2_{of}_{some(HEX, 32)}_{some(HEX, 10)}") for of in ("pt", "sk")),
+    ("wandb", "wandb" + "_v1_" + some(URL64, 77)),
+    ("pinecone", "pc" + "sk_" + some(ALNUM, 5) + "_" + some(ALNUM, 63)),
+    ("voyage", "p" + "a-" + some(URL64, 43)),
+    ("jina", "ji" + "na_" + some(HEX, 32) + some(ALNUM, 28)),
+    ("firecrawl", "f" + "c-" + some(HEX, 32)),
+    ("tavily", "tv" + "ly-" + some(ALNUM, 32)),
+    ("elevenlabs", "s" + "k_" + some(HEX, 48)),
+    *(("aws-key-id", mark + "IA" + some(UPPER, 16)) for mark in ("AK", "AS")),
+    ("aws-bedrock", "AB" + "SK" + some(BASE64, 128)),
+    ("aws-bedrock", "bedrock-api" + "-key-" + some(BASE64, 120)),
+    ("cloudflare", "cf" + "ut_" + some(ALNUM, 48)),
+    ("digitalocean", "dop" + "_v1_" + some(HEX, 64)),
+    *(("github", f"gh{of}_" + some(ALNUM, 36)) for of in "pousr"),
+    ("github", "gh" + "s_" + "123456_" + JWT),
+    ("github", "github" + "_pat_" + some(ALNUM, 22) + "_" + some(ALNUM, 59)),
+    *(("gitlab", f"gl{of}-" + some(URL64, 20)) for of in ("pat", "dt", "rt", "ptt", "agent")),
+    ("gitlab", "glp" + "at-" + some(URL64, 27) + ".01." + some(HEX, 9)),
+    ("gitlab", "GR" + "1348941" + some(URL64, 20)),
+    ("atlassian", "ATA" + "TT3" + "xFfGF0" + some(URL64, 170) + "=" + some(UPPER, 8)),
+    ("bitbucket", "AT" + "BB" + some(ALNUM, 32)),
+    *(
+        ("slack", f"xox{of}-{some(string.digits, 12)}-{some(string.digits, 12)}-{some(ALNUM, 24)}")
+        for of in "bpas"
+    ),
+    ("slack", "xa" + "pp-1-" + some(UPPER, 11) + "-" + some(string.digits, 13) + some(HEX, 64)),
+    ("discord-token", f"{DISCORD_ID}.{some(URL64, 6)}.{some(URL64, 38)}"),
+    *(("stripe", f"{of}_live_" + some(ALNUM, 24)) for of in ("sk", "rk")),
+    ("stripe", "sk_" + "test_" + some(ALNUM, 99)),
+    ("stripe", "wh" + "sec_" + some(BASE64, 32)),
+    ("twilio", "S" + "K" + some(HEX, 32)),
+    ("sendgrid", "S" + "G." + some(URL64, 22) + "." + some(URL64, 43)),
+    ("mailgun", "ke" + "y-" + some(HEX, 32)),
+    ("npm", "np" + "m_" + some(ALNUM, 36)),
+    ("pypi", "pyp" + "i-AgEI" + "cHlwaS5vcmc" + some(URL64, 140)),
+    ("rubygems", "rubygems" + "_" + some(HEX, 48)),
+    ("docker", "dckr" + "_pat_" + some(URL64, 27)),
+    *(("vercel", f"vc{of}_" + some(ALNUM, 56)) for of in "pk"),
+    ("netlify", "nf" + "p_" + some(ALNUM, 36)),
+    ("supabase", "sb" + "p_" + some(HEX, 40)),
+    ("supabase", "sb_" + "secret_" + some(URL64, 31)),
+    ("fly", "fm" + "2_" + some(BASE64, 300)),
+    ("heroku", "HR" + "KU-" + some(URL64, 60)),
+    ("databricks", "da" + "pi" + some(HEX, 32)),
+    *(("doppler", f"dp.{of}." + some(ALNUM, 43)) for of in ("pt", "st.prd", "sa", "audit")),
+    *(("vault", f"hv{of}." + some(URL64, 95)) for of in "sb"),
+    ("terraform", "atlas" + "v1." + some(URL64, 67)),
+    ("pulumi", "pu" + "l-" + some(HEX, 40)),
+    ("planetscale", "pscale" + "_tkn_" + some(URL64, 43)),
+    *(("shopify", f"shp{of}_" + some(HEX, 32)) for of in ("at", "ss", "ca", "pa")),
+    ("square", "EA" + "AA" + some(URL64, 60)),
+    ("square", "sq0" + "atp-" + some(URL64, 22)),
+    ("linear", "lin" + "_api_" + some(ALNUM, 40)),
+    ("notion", "nt" + "n_" + some(ALNUM, 46)),
+    ("notion", "secr" + "et_" + some(ALNUM, 43)),
+    ("figma", "fi" + "gd_" + some(URL64, 40)),
+    ("sentry", "sntr" + "ys_eyJ" + some(BASE64, 100) + "=_" + some(BASE64, 43)),
+    ("sentry", "sntr" + "yu_" + some(HEX, 64)),
+    ("grafana", "gl" + "sa_" + some(ALNUM, 32) + "_" + some(HEX, 8)),
+    ("grafana", "gl" + "c_" + some(BASE64, 100)),
+    ("newrelic", "NR" + "AK-" + some(UPPER, 27)),
+    ("dynatrace", "dt0" + "c01." + some(UPPER, 24) + "." + some(UPPER, 64)),
+    ("postman", "PM" + "AK-" + some(HEX, 24) + "-" + some(HEX, 34)),
+    ("tailscale", "ts" + "key-auth-" + some(ALNUM, 11) + "CNTRL-" + some(ALNUM, 32)),
+    ("onepassword", "op" + "s_eyJ" + some(URL64, 400)),
+    ("age", "AGE-SECRET" + "-KEY-1" + some("QPZRY9X8GF2TVDW0S3JN54KHCE6MUA7L", 58)),
+    ("jwt", JWT),
+    ("azure-client-secret", some(ALNUM, 3) + "8" + "Q~" + some(ALNUM + "_-", 34)),
+    ("azure-devops", some(ALNUM, 76) + "AZ" + "DO" + some(ALNUM, 4)),
+    ("private-key", key_block("RSA PRIVATE KEY")),
+    ("private-key", key_block("PRIVATE KEY", eol="\\n")),
+    ("private-key", key_block("OPENSSH PRIVATE KEY", eol="\r\n")),
+    ("private-key", key_block("PGP PRIVATE KEY BLOCK")),
+    ("private-key", key_block("EC PRIVATE KEY", lines=1, eol="\\\\n")),
+]
+
+# Secrets of which only a part is replaced: kind, text before, secret, text after.
+PARTS: list[tuple[str, str, str, str]] = [
+    ("azure-storage-key", "AccountName=x;AccountKey=", some(BASE64, 86) + "==", ";Suffix=y"),
+    ("azure-shared-key", "KeyName=all;SharedAccessKey=", some(BASE64, 43) + "=", ""),
+    (
+        "azure-sas",
+        "https://x.blob.core.windows.net/c?sv=2024&sig=",
+        some(ALNUM, 44) + "%3D",
+        "&se=1",
+    ),
+    (
+        "slack-webhook",
+        "https://hooks.slack.com/services/",
+        f"T{some(UPPER, 10)}/B{some(UPPER, 10)}/{some(ALNUM, 24)}",
+        "",
+    ),
+    (
+        "discord-webhook",
+        f"https://discord.com/api/webhooks/{some(string.digits, 19)}/",
+        some(URL64, 68),
+        "?wait=true",
+    ),
+    ("telegram", "https://api.telegram.org/bot123456789:", "AA" + some(URL64, 33), "/getMe"),
+    ("url-password", "postgresql://app:", "tr0ub4dor", "@db.internal:5432/prod"),
+    ("url-password", "redis://:", "s3cr3t!", "@cache:6379/0"),
+    ("url-password", "https://bob:", "p%40ss#w", "@example.org/x?y=1"),
+    ("url-password", "mongodb+srv://u:", "a@b1", "@c0.mongodb.net"),
+    ("bearer-token", "Authorization: Bearer ", some(URL64, 40), ""),
+    ("bearer-token", 'headers={"authorization": "bearer ', some(HEX, 32), '"}'),
+    ("basic-auth", "Authorization: Basic ", basic("robot", some(ALNUM, 16)), ""),
+    ("aws-secret-key", "AWS_SECRET_ACCESS_KEY=", some(BASE64, 40, 4), ""),
+    ("azure", 'AZURE_OPENAI_API_KEY="', some(HEX, 32), '"'),
+    ("cohere", "COHERE_API_KEY=", some(ALNUM, 40), ""),
+    ("mistral", "mistral_api_key: ", some(ALNUM, 32), ""),
+    ("wandb", "export WANDB_API_KEY=", some(HEX, 40), " && make"),
+    ("twilio", '"twilio_auth_token": "', some(HEX, 32), '"'),
+    ("cloudflare", "CLOUDFLARE_API_TOKEN=", some(ALNUM, 40), ""),
+    ("datadog", "DD_API_KEY=", some(HEX, 32), ""),
+    ("vercel", "VERCEL_TOKEN=", some(ALNUM, 24), ""),
+    ("password", "DB_PASSWORD='", "Xk9#mP2$vL5!qR8wT4z7", "'"),
+    ("password", "<password>", some(ALNUM, 24), "</password>"),
+    ("password", "my password is ", some(ALNUM, 20), ", keep it"),
+    ("secret", "client_secret = ", some(ALNUM, 32), ""),
+    ("secret", '{"apiKey": "', some(ALNUM, 32), '", "n": 1}'),
+    ("secret", '{\\"api_key\\": \\"', some(ALNUM, 32), '\\"}'),
+    ("secret", 'const authToken: string = "', some(ALNUM, 32), '";'),
+    ("secret", "curl --api-key ", some(ALNUM, 32), " https://x.org"),
+    ("secret", "https://x.org/v1?user=1&access_token=", some(ALNUM, 32), "&page=2"),
+    ("secret", "The API key:\n\n", some(ALNUM, 32), "\n"),
+    ("secret", '- name: API_KEY\n  "name": "API_KEY", "value": "', some(ALNUM, 32), '"'),
+    ("secret", "api_secret=", "550e8400-e29b-41d4-a716-446655440000", ""),
+]
+
+# Where a token may stand.
+PLACES: dict[str, str] = {
+    "alone": "{}",
+    "prose": "I used {} for the call, and it worked.",
+    "end of a sentence": "The token was {}. Then it was revoked.",
+    "JSON": '{{"model": "x", "used": "{}"}}',
+    "escaped JSON": '{{\\"used\\": \\"{}\\"}}',
+    "shell": "curl -H 'X-Auth: {}' https://example.org",
+    "URL": "https://example.org/v1/x?k={}&page=2",
+    "escaped URL": "k%3D{}%26page",
+    "markdown": "| key | `{}` |\n**{}**",
+    "new line": "first\n{}\nlast",
+    "escaped new line": "first\\n{}\\nlast",
+    "tab": "x\t{}\ty",
+    "colour": "\x1b[32m{}\x1b[0m",
+    "Unicode": "ключ→{}…, “{}”, é{}é",
+    "control character": "\x01{}\x02",
+}
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize(("kind", "token"), TOKENS, ids=lambda value: value[:12])
+def test_token_is_replaced_wherever_it_stands(kind: str, token: str, place: str) -> None:
+    """A token goes, whole, out of every place, under its kind, and is counted."""
+    text = PLACES[place].replace("{{", "{").replace("}}", "}").replace("{}", token)
+    counts: Counter[str] = Counter()
+    clean = redact(text, counts)
+    assert token not in clean
+    assert clean == text.replace(token, f"[REDACTED:{kind}]")
+    assert counts == {kind: text.count(token)}
+    assert suspicious(text.encode())
+    assert suspicious(msgspec.json.encode([text]))
+
+
+@pytest.mark.parametrize(("kind", "before", "secret", "after"), PARTS)
+def test_only_the_secret_part_is_replaced(kind: str, before: str, secret: str, after: str) -> None:
+    """The name, the host and the rest of the line stay."""
+    for around in ("", "\n", "See: "):
+        text = around + before + secret + after
+        counts: Counter[str] = Counter()
+        assert redact(text, counts) == f"{around}{before}[REDACTED:{kind}]{after}"
+        assert counts == {kind: 1}
+        assert suspicious(text.encode())
+        assert suspicious(msgspec.json.encode({"messages": [{"content": text}]}))
+
+
+def test_every_kind_has_an_example() -> None:
+    """No kind of the table is without a positive above."""
+    assert {kind for kind, _ in TOKENS} | {kind for kind, *_ in PARTS} == set(KINDS)
+
+
+def test_kinds_are_documented() -> None:
+    """A kind has a pattern that compiles, a line about it and a source; names are lower case."""
+    for name, kind in KINDS.items():
+        re.compile(kind.pattern)
+        assert kind.about
+        assert kind.source
+        assert re.fullmatch(r"[a-z0-9]+(-[a-z0-9]+)*", name)
+
+
+# ---------------------------------------------------------------------------- negatives
+
+HARMLESS = [
+    "",
+    "plain words, and nothing else",
+    "commit 3f786850e387550fdab836ed7e6dc881de23001b",
+    "sha256:" + some(HEX, 64),
+    "id: 550e8400-e29b-41d4-a716-446655440000",
+    "data:image/png;base64," + some(BASE64, 4000),
+    "src/stillhouse/exports/firewall.py:120",
+    "/usr/lib/python3.11/site-packages/PKG_2_0/Some_Module_Name_12.py",
+    "https://github.com/org/repo/blob/3f786850e387550fdab836ed7e6dc881de23001b/a.py#L10-L20",
+    "test_compute_distribution_drift_with_1000_buckets",
+    "from transformers import hf_hub_download, AutoModelForCausalLMWithValueHead2",
+    "sk-learn, task-2024-01-01-nightly-build-run, sk-estimator-html-doc-link",
+    "the prefixes ghp_, sk-proj-, xoxb- and AKIA",
+    "class='sk-fading-circle1-before sk-cube-Grid-container-9'",
+    "def f(token: str, api_key: str | None = None) -> SecretStr: ...",
+    "password = get_password_from_vault(name='x9_Admin_User_1')",
+    "api_key = os.environ['OPENAI_API_KEY_2024']",
+    'api_key="${OPENAI_API_KEY_PROD_1}"',
+    "api_key: {{ vault.openai_api_key_v2 }}",
+    "API_KEY=<your-api-key-goes-here-1234>",
+    "API_KEY=YOUR_API_KEY_HERE_12345678",
+    "OPENAI_API_KEY=sk-" + "x" * 48,
+    "OPENAI_API_KEY=sk-" + "your-api-key-Here-123456789",
+    "sk-" + "proj-" + "x" * 60,
+    "gh" + "p_" + "X" * 36,
+    "AK" + "IA" + "IOSFODNN7" + "EXAMPLE",
+    "max_tokens: 4096, total_tokens=1234567890123456",
+    'next_page_token = "' + some(ALNUM, 40) + '"',
+    'eos_token: "<|endoftext_Special_Token_99|>"',
+    "payment: credit_card_4421486, certificate_7504069, gift_card_1234567890",
+    '"reservation_id": "HATHAT", "user_id": "mia_li_3668", "token": "credit_card_4421486"',
+    'password: "correct-horse-battery-staple"',
+    "secret = my-service-account-2-production",
+    'access_key = "src/secrets/production/credentials2.json"',
+    "postgres://user:password@localhost/db, redis://:xxx@h, amqp://u:${PW}@h, http://u:***@h",
+    "http://user:<pw>@host, https://{user}:{password}@host, ftp://u:%s@host",
+    "http://localhost:3000?email=a@b.org, http://a.org:80,b.org:81/@x, mail a@b.org, s3://b/k@v",
+    "Authorization: Bearer <token>, Authorization: Bearer $ACCESS_TOKEN_FROM_LOGIN1",
+    "Bearer authentication_with_long_Identifiers_1 is documented",
+    "a basic understanding1234567890 of the basic QWxhZGRpbjpvcGVuIHNlc2FtZQ",
+    f"{'-' * 5}BEGIN PRIVATE KEY{'-' * 5} and {'-' * 5}END PRIVATE KEY{'-' * 5} are the markers",
+    f"{'-' * 5}BEGIN PUBLIC KEY{'-' * 5}\n{some(BASE64, 64)}\n{'-' * 5}END PUBLIC KEY{'-' * 5}",
+    "token [REDACTED:github], api_key=[REDACTED:openai], postgres://u:[REDACTED:url-password]@h",
+    "publicKeyToken=" + some(HEX, 16),
+    "call_" + some(ALNUM, 24),
+    "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + some(BASE64, 43) + " me@host",
+]
+
+
+@pytest.mark.parametrize("text", HARMLESS)
+def test_what_only_looks_like_a_secret_stays(text: str) -> None:
+    """Hashes, ids, names, paths, placeholders and code are the same object afterwards."""
+    counts: dict[str, int] = {}
+    assert redact(text, counts) is text
+    assert counts == {}
+
+
+def test_prose_and_code_do_not_pass_the_filter() -> None:
+    """The filter says no to ordinary text, so that the search is not paid for."""
+    for text in HARMLESS[1:2] + HARMLESS[9:10]:
+        assert not suspicious(text.encode() * 50)
+
+
+# ------------------------------------------------------------------- blocks and pairs
+
+
+def test_truncated_key_block_goes_to_the_end_of_its_base64() -> None:
+    """A block that lost its end loses what is there of the key, and no word after it."""
+    block = key_block("RSA PRIVATE KEY")
+    cut = block[: block.index(f"{'-' * 5}END") - 10]
+    assert redact(cut, {}) == "[REDACTED:private-key]"
+    assert redact(f"{cut}\n\nThe file ends here.", {}).endswith("]\n\nThe file ends here.")
+
+
+def test_key_block_with_headers_line_numbers_or_quotes_is_found() -> None:
+    """Encrypted PEM, a listing with line numbers, a string in code and a service account."""
+    block = key_block("RSA PRIVATE KEY")
+    begin, *body = block.split("\n")
+    encrypted = [begin, "Proc-Type: 4,ENCRYPTED", f"DEK-Info: AES-128-CBC,{some(HEX, 32)}", ""]
+    forms = [
+        "\n".join([*encrypted, *body]),
+        "\n".join(f"{number:>6}→{line}" for number, line in enumerate([begin, *body], 1)),
+        "\n".join(f'    "{line}\\n"' for line in [begin, *body]),
+        "\n".join(f"+{line}" for line in [begin, *body]),
+        msgspec.json.encode({"private_key": block, "type": "service_account"}).decode(),
+    ]
+    for form in forms:
+        counts: Counter[str] = Counter()
+        clean = redact(form, counts)
+        assert counts == {"private-key": 1}
+        assert not any(line in clean for line in body[:-1])
+
+
+def test_putty_key_loses_its_private_lines() -> None:
+    """A PuTTY key file goes from its first line to its MAC."""
+    lines = "\n".join(some(BASE64, 64, line) for line in range(4))
+    text = (
+        f"PuTTY-User-Key-File-2: ssh-rsa\nEncryption: none\nComment: k\nPublic-Lines: 2\n"
+        f"{some(BASE64, 64)}\n{some(BASE64, 20)}\nPrivate-Lines: 4\n{lines}\n"
+        f"Private-MAC: {some(HEX, 40)}\nend"
+    )
+    assert redact(text, {}) == "[REDACTED:private-key]\nend"
+
+
+def test_aws_secret_beside_a_key_id_is_found_without_a_name() -> None:
+    """An access key id gives away the forty characters beside it, but not a commit's hash."""
+    key_id = "AK" + "IA" + some(UPPER, 16)
+    counts: Counter[str] = Counter()
+    clean = redact(f"{key_id},{some(BASE64, 40)}\n{some(HEX, 40)}", counts)
+    assert clean == f"[REDACTED:aws-key-id],[REDACTED:aws-secret-key]\n{some(HEX, 40)}"
+    assert counts == {"aws-key-id": 1, "aws-secret-key": 1}
+
+
+def test_overlapping_finds_are_one_named_by_the_more_telling() -> None:
+    """A token in a named field, in a header or in a URL counts once, as what it is."""
+    token = "gh" + "p_" + some(ALNUM, 36)
+    for text in (f'GITHUB_TOKEN="{token}"', f"Bearer {token}", f"https://x:{token}@github.com/o/r"):
+        counts: Counter[str] = Counter()
+        assert redact(text, counts) == text.replace(token, "[REDACTED:github]")
+        assert counts == {"github": 1}
+
+
+# ---------------------------------------------------------------------------- structures
+
+
+def test_value_is_redacted_in_every_leaf_and_key() -> None:
+    """Strings are found in lists, tuples, objects and keys; other leaves stay."""
+    token = "gh" + "p_" + some(ALNUM, 36)
+    other = "np" + "m_" + some(ALNUM, 36)
+    value = {"a": [1, None, (f"x {token}", 2.5)], token: {"deep": [{"er": f"{other} {token}"}]}}
+    counts: Counter[str] = Counter()
+    mark = "[REDACTED:github]"
+    assert redact_value(value, counts) == {
+        "a": [1, None, (f"x {mark}", 2.5)],
+        mark: {"deep": [{"er": f"[REDACTED:npm] {mark}"}]},
+    }
+    assert counts == {"github": 3, "npm": 1}
+
+
+def test_key_names_the_string_it_holds() -> None:
+    """A random string under ``api_key`` is a secret; the same under ``id`` is not."""
+    value = {"id": some(ALNUM, 32), "api_key": some(ALNUM, 32), "n": {"DB_PASSWORD": some(HEX, 32)}}
+    counts: Counter[str] = Counter()
+    assert redact_value(value, counts) == {
+        "id": some(ALNUM, 32),
+        "api_key": "[REDACTED:secret]",
+        "n": {"DB_PASSWORD": "[REDACTED:password]"},
+    }
+    assert counts == {"secret": 1, "password": 1}
+    assert suspicious(msgspec.json.encode(value))
+
+
+def test_keys_that_become_alike_are_kept_apart() -> None:
+    """Two secret keys of one kind do not swallow each other's values."""
+    tokens = ["gh" + "p_" + some(ALNUM, 36, seed) for seed in range(3)]
+    clean = redact_value({token: place for place, token in enumerate(tokens)}, {})
+    assert clean == {
+        "[REDACTED:github]": 0,
+        "[REDACTED:github] 2": 1,
+        "[REDACTED:github] 3": 2,
+    }
+
+
+def test_value_without_a_secret_is_the_same_object() -> None:
+    """Nothing found: the very object, so that callers can test identity; and parts likewise."""
+    clean = {"text": "plain", "list": [1, "two", {"three": (3.0, None, True)}], "password": "short"}
+    counts: dict[str, int] = {}
+    assert redact_value(clean, counts) is clean
+    assert counts == {}
+    mixed = {"kept": clean, "token": "gh" + "p_" + some(ALNUM, 36)}
+    assert redact_value(mixed, counts)["kept"] is clean
+
+
+def test_counts_add_up_over_calls() -> None:
+    """The counts given are added to."""
+    counts = {"github": 2, "other": 1}
+    redact("gh" + "p_" + some(ALNUM, 36), counts)
+    assert counts == {"github": 3, "other": 1}
+
+
+def test_lone_surrogate_is_no_obstacle() -> None:
+    """Text that is not valid Unicode is searched all the same and keeps its odd characters."""
+    token = "gh" + "p_" + some(ALNUM, 36)
+    assert redact(f"\ud800{token}\udfff", {}) == "\ud800[REDACTED:github]\udfff"
+
+
+# ------------------------------------------------------------------------------- laws
+
+SECRETS = [token for _, token in TOKENS if len(token) < 400] + [
+    before + secret + after for _, before, secret, after in PARTS
+]
+GLUE = st.text(st.sampled_from("ab1 \n\t\\\"'`:=.,/@-_%[]{}nrtu0\x00\x1fé→😀"), max_size=12)
+LEAF = st.lists(st.one_of(GLUE, st.sampled_from(SECRETS)), max_size=4).map("".join)
+VALUE = st.recursive(
+    LEAF | st.none() | st.integers(),
+    lambda inner: (
+        st.lists(inner, max_size=3)
+        | st.dictionaries(LEAF | st.sampled_from(["api_key", "password", "id"]), inner, max_size=3)
+    ),
+    max_leaves=6,
+)
+
+
+@given(LEAF)
+def test_redacting_twice_is_redacting_once(text: str) -> None:
+    """What is redacted already stays as it is, the very object."""
+    clean = redact(text, {})
+    assert redact(clean, {}) is clean
+
+
+@given(LEAF)
+def test_filter_is_sound_for_a_text(text: str) -> None:
+    """Whatever would be redacted passes the filter, as text and as JSON, once and twice."""
+    if redact(text, {}) is not text:
+        assert suspicious(text.encode())
+        assert suspicious(msgspec.json.encode(text))
+        assert suspicious(msgspec.json.encode(msgspec.json.encode([text]).decode()))
+
+
+@given(VALUE)
+def test_filter_is_sound_for_a_value(value: Any) -> None:
+    """Whatever would be redacted in some leaf or key passes the filter in the whole's JSON."""
+    counts: Counter[str] = Counter()
+    clean = redact_value(value, counts)
+    assert bool(counts) == (clean is not value)
+    if counts:
+        assert suspicious(msgspec.json.encode(value))
+
+
+@given(VALUE)
+def test_counts_are_the_marks_written(value: Any) -> None:
+    """Every count is a mark in the result, and the other way round."""
+    counts: Counter[str] = Counter()
+    encoded = msgspec.json.encode(redact_value(value, counts)).decode()
+    assert Counter(re.findall(r"\[REDACTED:([a-z0-9-]+)\]", encoded)) == counts
+
+
+@given(st.text(max_size=200))
+def test_text_around_a_secret_is_kept(text: str) -> None:
+    """Only the secret changes: the text before and after it comes back byte for byte."""
+    token = "gh" + "p_" + some(ALNUM, 36)
+    if redact(text, {}) is text:
+        assert redact(f"{text} {token} {text}", {}) == f"{text} [REDACTED:github] {text}"
+
+
+def test_random_tokens_are_rarely_missed() -> None:
+    """Of 3,000 random tokens at most two slip through, as the module says."""
+    makers: list[Callable[[int], str]] = [
+        lambda seed: "glp" + "at-" + some(URL64, 20, seed),
+        lambda seed: "gh" + "p_" + some(ALNUM, 36, seed),
+        lambda seed: "hf" + "_" + some(string.ascii_letters, 34, seed),
+    ]
+    missed = [
+        token for make in makers for token in map(make, range(1000)) if redact(token, {}) is token
+    ]
+    assert len(missed) <= 2
+
+
+# ------------------------------------------------------------------------------- time
+
+
+def test_patterns_repeat_without_bound_only_at_their_end() -> None:
+    """A mark's pattern cannot run far and then fail: that is what keeps the search linear."""
+    bounded = r"(?:\[(?:\\.|[^\]\\])*\]|\\.|[^\\\[{+*]|\{[0-9]+(?:,[0-9]+)?\}\+?|\+(?=[A-Za-z(]))*"
+    last = r"(?:\{[0-9]+,\}(?:=?\{0,2\})?(?:=\{0,2\})?\)?!?)?"
+    for kind, _, body, _, _ in ISSUED:
+        assert re.fullmatch(bounded + last, body), kind
+    for kind, pattern, _, _ in SHAPED:
+        assert not re.search(r"[+*}]\)[+*{]", pattern), kind
+
+
+HOSTILE = {
+    "marks": "sk-" + "proj-",
+    "mark and run": "sk-" + "ant-api03-A1",
+    "jwt starts": "-ey" + "JhbGciOiJIUzI1",
+    "jwt parts": "ey" + "JhbGciOiJIUzI1NiJ9.",
+    "dotted": "MTAbcdefghijklmnopqrstu1.",
+    "block starts": f"{'-' * 5}BEGIN PRIVATE KEY{'-' * 5}\n",
+    "block bodies": f"{'-' * 5}BEGIN RSA PRIVATE KEY{'-' * 5} {'Ab1 ' * 80}",
+    "putty": "PuTTY-User-Key-File-2: x ",
+    "urls": "://a:b://",
+    "url ats": "://u:p@@@@@@",
+    "names": 'token="',
+    "assignments": "a=Zk3Rq8Vw1Xc5=",
+    "quotes": "password" + '\\"' * 40,
+    "escapes": "\\nA1B2C3D4E5F6G7\\u0041",
+    "one run": "aB3xZ9",
+    "key ids": "AK" + "IAZZ22YY33XX44WW55 ",
+    "named": "token=Zk3Rq8Vw1Xc5Bn7M=",
+    "named example": "token=exampleZk3Rq8Vw1Xc5Bn7M=",
+    "bearer": "Bearer Zk3Rq8Vw1Xc5Bn7M. ",
+}
+
+
+@pytest.mark.parametrize("name", HOSTILE)
+def test_hostile_text_finishes(name: str) -> None:
+    """Much of what could make a search go back and forth are searched, and end."""
+    piece = HOSTILE[name]
+    text = piece * (300_000 // len(piece))
+    redact(text, {})
+    suspicious(text.encode())
+
+
+def test_long_text_keeps_all_but_its_secret() -> None:
+    """One token in five megabytes of base64 and prose is found and nothing else changes."""
+    token = "gh" + "p_" + some(ALNUM, 36)
+    noise = some(BASE64, 100_000) + " plain words, and nothing else. " * 10_000
+    text = f"{noise * 6}{token} {noise * 6}"
+    counts: Counter[str] = Counter()
+    assert redact(text, counts) == f"{noise * 6}[REDACTED:github] {noise * 6}"
+    assert counts == {"github": 1}
