@@ -54,7 +54,10 @@ IMPURE_CALLS = {
 }
 
 # May stand outside `config`, and why.
-READS_ENVIRONMENT: dict[str, str] = {}
+READS_ENVIRONMENT: dict[str, str] = {
+    "engines/ray_engine.py": "RAY_ADDRESS is Ray's own way to name a cluster",
+    "storage/service.py": "the endpoint's variables are the services' own, read beside obstore",
+}
 
 # What `import stillhouse` must not pull in: each costs a user of one function its start-up time.
 HEAVY = ("datasets", "numpy", "obstore", "pyarrow", "ray", "rich", "scipy", "typer")

@@ -8,7 +8,7 @@ import itertools
 import json
 import pickle
 import random
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -69,7 +69,7 @@ class Files:
             raise StorageError("permission denied", where=path)
         return self.files[path][start:end]
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, random: bool = False) -> BinaryIO:
         return io.BytesIO(self.read(path))
 
     def check_readable(self) -> None:
@@ -81,7 +81,10 @@ class Files:
     def create(self, path: str, data: bytes) -> bool:
         raise AssertionError("verification never writes")
 
-    def publish(self, staged: str, target: str) -> None:
+    def persist(self, paths: Sequence[str]) -> None:
+        raise AssertionError("verification never writes")
+
+    def publish(self, staged: str, target: str, *, durable: bool = True) -> None:
         raise AssertionError("verification never writes")
 
     def delete(self, path: str) -> None:
@@ -1111,7 +1114,7 @@ def test_unreadable() -> None:
 class Shrinking(Files):
     """A store whose files lose their last byte between the look and the reading."""
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, random: bool = False) -> BinaryIO:
         return io.BytesIO(self.read(path)[:-1])
 
 
@@ -1127,7 +1130,7 @@ def test_file_that_shrinks_under_the_reader() -> None:
 class Failing(Files):
     """A store on a disk that fails in the middle of a file."""
 
-    def open(self, path: str) -> BinaryIO:
+    def open(self, path: str, *, random: bool = False) -> BinaryIO:
         class Broken(io.BytesIO):
             def read(self, size: int | None = -1, /) -> bytes:
                 raise OSError(5, "Input/output error")

@@ -188,6 +188,7 @@ PARTS: list[tuple[str, str, str, str]] = [
     ("bearer-token", 'headers={"authorization": "bearer ', some(HEX, 32), '"}'),
     ("basic-auth", "Authorization: Basic ", basic("robot", some(ALNUM, 16)), ""),
     ("aws-secret-key", "AWS_SECRET_ACCESS_KEY=", some(BASE64, 40, 4), ""),
+    ("aws-secret-key", "aws_secret_access_key = ", "/" + some(BASE64, 39, 5), ""),
     ("azure", 'AZURE_OPENAI_API_KEY="', some(HEX, 32), '"'),
     ("cohere", "COHERE_API_KEY=", some(ALNUM, 40), ""),
     ("mistral", "mistral_api_key: ", some(ALNUM, 32), ""),
@@ -307,9 +308,9 @@ HARMLESS = [
     'password: "correct-horse-battery-staple"',
     "secret = my-service-account-2-production",
     'access_key = "src/secrets/production/credentials2.json"',
-    "postgres://user:password@localhost/db, redis://:xxx@h, amqp://u:${PW}@h, http://u:***@h",
-    "http://user:<pw>@host, https://{user}:{password}@host, ftp://u:%s@host",
-    "http://localhost:3000?email=a@b.org, http://a.org:80,b.org:81/@x, mail a@b.org, s3://b/k@v",
+    "postgres://user:password\x40localhost/db, redis://:xxx\x40h, amqp://u:${PW}\x40h, http://u:***\x40h",
+    "http://user:<pw>\x40host, https://{user}:{password}\x40host, ftp://u:%s\x40host",
+    "http://localhost:3000?email=a\x40b.org, http://a.org:80,b.org:81/\x40x, mail a\x40b.org, s3://b/k\x40v",
     "Authorization: Bearer <token>, Authorization: Bearer $ACCESS_TOKEN_FROM_LOGIN1",
     "Bearer authentication_with_long_Identifiers_1 is documented",
     "a basic understanding1234567890 of the basic QWxhZGRpbjpvcGVuIHNlc2FtZQ",
@@ -571,7 +572,7 @@ HOSTILE = {
 def test_hostile_text_finishes(name: str) -> None:
     """Much of what could make a search go back and forth are searched, and end."""
     piece = HOSTILE[name]
-    text = piece * (300_000 // len(piece))
+    text = piece * (300_000 // len(piece)) + " Zk3Rq8Vw1Xc5Bn7M"  # which passes the filter
     redact(text, {})
     suspicious(text.encode())
 

@@ -28,18 +28,15 @@ from stillhouse.ingest import (
 from stillhouse.lake import (
     QUARANTINE,
     SCORED,
-    ByteRange,
-    RawFile,
     Span,
     partition_path,
     raw_files,
     raw_path,
 )
-from stillhouse.rawscan import RawScan, past_line_end
+from stillhouse.planning import Plan, made_by, plan_file, units_of
 from stillhouse.receipts import FileDigest
 from stillhouse.records import SCORER_VERSION
-from stillhouse.refusals import Drops, find_repeats, torn_name, write_refused
-from stillhouse.sources import source_for
+from stillhouse.refusals import Drops, find_repeats, write_refused
 from stillhouse.state import Epoch, FileState, PartitionState, RawState
 from stillhouse.work import Work, is_intact
 
@@ -49,91 +46,6 @@ class StageCounts(NamedTuple):
 
     counts: dict[str, int]
     categories: dict[str, int]
-
-
-def made_by(version: str, stem: str) -> str:
-    """Names the code that reads and scores a stem: when it changes, the stem is read anew."""
-    source = source_for(stem)
-    where = f"{source.transform.__module__}.{source.transform.__qualname__}"
-    return f"stillhouse {version}, rules {SCORER_VERSION}, {source.source_class}, {where}"
-
-
-# ------------------------------------------------------------------------------ planning
-
-
-class _Plan(NamedTuple):
-    """How one raw file is read: from ``scan``'s position on; ``old`` is what stays."""
-
-    raw: RawFile
-    scan: RawScan
-    old: RawState | None
-    epochs: list[Epoch]
-
-
-def _plan(work: Work, raw: RawFile, with_scores: bool) -> _Plan | None:
-    """Decide what of a raw file is to be read; None when nothing is."""
-    old = work.state.raw.get(raw.stem)
-    scan = RawScan(work.store, raw.path, raw.size)
-    if old is None:
-        return _Plan(raw, scan, None, [])
-    same_code = old.made_by == made_by(work.version, raw.stem)
-    whole = _derived_intact(work, raw.stem, with_scores)
-    if same_code and whole and old.fingerprint == raw.fingerprint:
-        return None
-    unchanged = scan.skip(old.end, old.lines, old.sha256)
-    epochs = old.epochs
-    if unchanged and old.unterminated and raw.size > old.end:
-        # The last line was whole without its line end; more of it would make it another.
-        end = past_line_end(work.store, raw.path, old.end)
-        unchanged = end is not None
-        if end is not None:
-            scan.pass_over(end)
-            epochs = [*epochs[:-1], msgspec.structs.replace(epochs[-1], end=end)]
-    if unchanged and same_code and whole:
-        return _Plan(raw, scan, old, epochs)
-    if not unchanged:
-        work.notes.append(f"{raw.path}: changed where it had been read; read anew from its start")
-    elif not old.made_by:
-        work.notes.append(f"{raw.path}: what was made of it is known from receipts only; read anew")
-    elif not same_code:
-        work.notes.append(f"{raw.path}: was read by other code ({old.made_by}); read anew")
-    else:
-        work.notes.append(f"{raw.path}: its evidence or scored runs are not as written; rebuilt")
-    # Rows that were there before keep the time of their first run (SPEC L2).
-    fresh = RawScan(work.store, raw.path, raw.size)
-    return _Plan(raw, fresh, None, epochs if unchanged else [])
-
-
-def _derived_intact(work: Work, stem: str, with_scores: bool) -> bool:
-    for part in work.state.partitions.values():
-        if part.stem != stem:
-            continue
-        made = (part.evidence, part.scored, part.index)
-        if not all(file is None or is_intact(work.store, file) for file in made):
-            return False
-    refused = (work.state.quarantine.get(name) for name in (stem, torn_name(stem)))
-    return all(file is None or is_intact(work.store, file) for file in refused)
-
-
-def _units(work: Work, plans: list[_Plan], torn: dict[str, IngestUnit]) -> Iterator[IngestUnit]:
-    """The units of all files in order; last lines without a line end go into ``torn``."""
-    for plan in plans:
-        stops = tuple(epoch.end for epoch in plan.epochs)
-        for part in plan.scan.ranges(stops, work.unit_bytes):
-            yield _unit(work, plan, part)
-        if plan.scan.torn:
-            end = plan.raw.size
-            tail = ByteRange(plan.scan.end, end, plan.scan.lines)
-            torn[plan.raw.stem] = msgspec.structs.replace(_unit(work, plan, tail), torn=True)
-
-
-def _unit(work: Work, plan: _Plan, part: ByteRange) -> IngestUnit:
-    recorded_at = work.recorded_at
-    for epoch in plan.epochs:
-        if part.start < epoch.end:
-            recorded_at = epoch.recorded_at
-            break
-    return IngestUnit(work.store, plan.raw.path, plan.raw.stem, part, recorded_at, work.blob())
 
 
 # ------------------------------------------------------------------------------- reading
@@ -148,10 +60,10 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
         work.notes.append(
             f"{raw_path(stem)}: is gone; what was made of it stays, but cannot be traced or rebuilt"
         )
-    plans = [plan for raw in files if (plan := _plan(work, raw, with_scores)) is not None]
+    plans = [plan for raw in files if (plan := plan_file(work, raw, with_scores)) is not None]
     torn: dict[str, IngestUnit] = {}
     results: dict[str, list[IngestResult]] = {plan.raw.stem: [] for plan in plans}
-    units = _units(work, plans, torn)
+    units = units_of(work, plans, torn)
     stems: list[str] = []
 
     def remembered() -> Iterator[IngestUnit]:
@@ -211,7 +123,7 @@ class _Done(NamedTuple):
 
 def _finish_stem(
     work: Work,
-    plan: _Plan,
+    plan: Plan,
     results: list[IngestResult],
     torn: IngestUnit | None,
     with_scores: bool,
@@ -250,30 +162,42 @@ def _finish_stem(
     )
     if tail is not None:
         counts.update(tail.counts)
+    raw = _remember_raw(work, plan, counts, tail, unterminated)
+    scored = [part.scored for part in assembled if part.scored is not None]
+    kept = {name: n for name, n in categories.items() if n}
+    return _Done([part.evidence for part in assembled] + refused, scored, raw, dict(counts), kept)
+
+
+def _remember_raw(
+    work: Work,
+    plan: Plan,
+    counts: Counter[str],
+    tail: IngestResult | None,
+    unterminated: bool,
+) -> FileDigest:
+    """Note in the state how far the raw file was read; returns the digest of that part."""
     raw = plan.scan.digest()
     total = Counter(plan.old.counts) if plan.old else Counter()
     if plan.old:
         # What was said of an unfinished last line is taken back, or has just been said again.
         total.subtract(plan.old.torn_counts)
-    work.state.raw[stem] = RawState(
+    work.state.raw[plan.raw.stem] = RawState(
         path=plan.raw.path,
         fingerprint=plan.raw.fingerprint,
         end=raw.bytes,
         lines=raw.rows or 0,
         sha256=raw.sha256,
-        made_by=made_by(work.version, stem),
+        made_by=made_by(work.version, plan.raw.stem),
         epochs=_epochs(plan, raw.bytes, work.recorded_at),
         counts={name: n for name, n in (total + counts).items() if n},
         torn=plan.raw.size - raw.bytes,
         torn_counts=dict(tail.counts) if tail is not None else {},
         unterminated=unterminated,
     )
-    scored = [part.scored for part in assembled if part.scored is not None]
-    kept = {name: n for name, n in categories.items() if n}
-    return _Done([part.evidence for part in assembled] + refused, scored, raw, dict(counts), kept)
+    return raw
 
 
-def _epochs(plan: _Plan, end: int, recorded_at: str) -> list[Epoch]:
+def _epochs(plan: Plan, end: int, recorded_at: str) -> list[Epoch]:
     epochs = list(plan.epochs)
     if not epochs or epochs[-1].end < end:
         epochs.append(Epoch(end, recorded_at))
@@ -284,7 +208,7 @@ def _epochs(plan: _Plan, end: int, recorded_at: str) -> list[Epoch]:
 
 
 def _assemble(
-    work: Work, plan: _Plan, pieces: list[Piece], drops: Drops, with_scores: bool
+    work: Work, plan: Plan, pieces: list[Piece], drops: Drops, with_scores: bool
 ) -> list[Assembled]:
     stem = plan.raw.stem
     old = {part.day: part for part in work.state.partitions.values() if part.stem == stem}

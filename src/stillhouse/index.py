@@ -1,10 +1,9 @@
 """The index: one fixed-size row an evidence record, all that global decisions need.
 
 Duplicates, conflicting verdicts, preference pairs and dataset splits are questions about
-*groups* of rows across the whole lake. They are answered over this index (160 bytes
+*groups* of rows across the whole lake. They are answered over this index (136 bytes
 a row) so that no text is held in memory. An index file is derived from an evidence file
-and its scored-runs file; `join_partition` makes it from them alone, and the evidence
-stage writes the same rows as it goes.
+and its scored-runs file, and the stages write it as they go.
 
 This module never decides what may train; that is `exports.firewall`.
 """
@@ -16,28 +15,23 @@ import struct
 import unicodedata
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stillhouse.errors import RecordError
-from stillhouse.interfaces import Refusal, Store
-from stillhouse.lake import EVIDENCE, PRIVATE, SCORED, partition_path
+from stillhouse.interfaces import Store
+from stillhouse.lake import PRIVATE, partition_path
 from stillhouse.records import (
     CATEGORIES,
     EvidenceRecord,
     Message,
-    ScoredRun,
-    decode,
-    encode,
+    has_substance,
 )
 from stillhouse.sources import (
     build_instruction,
-    score_record,
     source_for,
-    stem_from_source_file,
 )
 
 # The first 16 bytes of a SHA-256 name a thing: enough that no two will ever meet.
@@ -69,7 +63,7 @@ Rows = npt.NDArray[np.void]
 UNKNOWN: Final = 255
 CATEGORY_CODE: Final[dict[str, int]] = {name: code for code, name in enumerate(CATEGORIES)}
 
-NOT_INSTRUCTABLE: Final = 1  # extraction class, or an extractor's run
+NOT_INSTRUCTABLE: Final = 1  # extraction class, an extractor's run, or a side without words
 EMPTY: Final = 2  # no answer
 OTHER_MEDIA: Final = 4  # messages with parts that are not text
 MISMATCH: Final = 8  # the stored verdict is not what today's rules give
@@ -151,15 +145,23 @@ def norm(text: str) -> bytes:
 
 
 def messages_key(messages: list[Message]) -> bytes:
-    """SHA-256 of what messages say and call; every part stands behind its length."""
+    """SHA-256 of what messages say and call; every part stands behind its length.
+
+    What a trainer would not tell apart has one key: a developer's message is a system's,
+    and a call's arguments are the same as an object and as its JSON text.
+    """
     hashed = sha256()
     for message in messages:
+        role = "system" if message.role == "developer" else message.role
         content = norm(message.text())
-        hashed.update(b"%s %d:" % (message.role.encode(), len(content)))
+        hashed.update(b"%s %d:" % (role.encode(), len(content)))
         hashed.update(content)
         if message.tool_calls:
             # Call ids are drawn anew by every run and say nothing.
-            calls = [(call.function.name, call.function.arguments) for call in message.tool_calls]
+            calls = [
+                (call.function.name, _arguments(call.function.arguments))
+                for call in message.tool_calls
+            ]
             data = _KEY_ENCODER.encode(calls)
             hashed.update(b"calls %d:" % len(data))
             hashed.update(data)
@@ -170,7 +172,17 @@ def messages_key(messages: list[Message]) -> bytes:
     return hashed.digest()
 
 
-_KEY_ENCODER: Final = msgspec.msgpack.Encoder(order="deterministic")
+def _arguments(given: Any) -> Any:
+    if given is None or (isinstance(given, str) and not given.strip()):
+        return {}
+    try:
+        return msgspec.json.decode(given) if isinstance(given, str) else given
+    except (msgspec.DecodeError, RecursionError):
+        return given
+
+
+# JSON, since it has integers of any size.
+_KEY_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
 class Keys(NamedTuple):
@@ -191,7 +203,10 @@ def keys_of(record: EvidenceRecord, stem: str) -> Keys:
     if record.model_role == "extractor":
         flags |= NOT_INSTRUCTABLE
     messages = record.messages
-    prompt = messages_key(prompt_of(record))
+    asked = prompt_of(record)
+    if not has_substance(asked):
+        flags |= NOT_INSTRUCTABLE
+    prompt = messages_key(asked)
     answer = sha256(prompt)
     text = norm(record.text)
     if not text:
@@ -200,7 +215,10 @@ def keys_of(record: EvidenceRecord, stem: str) -> Keys:
         if any(message.has_other_media() for message in messages):
             flags |= OTHER_MEDIA
         if text and is_conversation(record):
-            text = messages_key(answer_of(record))
+            said = answer_of(record)
+            if not has_substance(said):
+                flags |= NOT_INSTRUCTABLE
+            text = messages_key(said)
     answer.update(text)
     task = sha256(record.task_id.encode())
     return Keys(task.digest()[:KEY_BYTES], prompt[:KEY_BYTES], answer.digest()[:KEY_BYTES], flags)
@@ -254,110 +272,3 @@ def iter_lines(store: Store, path: str) -> Iterator[tuple[int, bytes]]:
             if line.strip():
                 yield start, line
             start += len(line)
-
-
-class JoinProblem(NamedTuple):
-    """A line of an evidence or scored-runs file that cannot be used, and why."""
-
-    path: str
-    number: int
-    line: bytes
-    reason: str
-    detail: list[str]
-
-
-def join_partition(store: Store, day: str, stem: str) -> tuple[bytes, list[JoinProblem]]:
-    """Index rows of a partition from its two files alone, in the scored file's order.
-
-    Used when the files are not what the evidence stage left: edited by hand, replayed from
-    an older run, or written by somebody else. Nothing is taken on trust: a scored run is
-    joined by the hash of the evidence line, checked, and compared with today's rules. What
-    does not hold gets a row that exports nothing but still speaks against the same answer
-    given elsewhere (SPEC F5, F6), and is returned as a problem, so that it can be named.
-    """
-    scored_file = partition_path(SCORED, day, stem)
-    join = _Join(store, day, stem)
-    rows: list[bytes] = []
-    problems: list[JoinProblem] = []
-    lines = iter_lines(store, scored_file) if store.stat(scored_file) else iter(())
-    for number, (start, line) in enumerate(lines):
-        body = line.rstrip(b"\r\n")
-        span = (start, len(line))
-        key, category, refusal = _read_scored(body)
-        row = join.row(key, category, span) if key else None
-        if refusal is None and row is None:
-            refusal = Refusal(
-                "missing_evidence", [f"its evidence is not in {join.path}, or is scored twice"]
-            )
-        if refusal is not None:
-            problems.append(JoinProblem(scored_file, number, body, *refusal))
-        if row is not None:
-            rows.append(row)
-    rows += join.unscored()
-    return b"".join(rows), problems
-
-
-def _read_scored(body: bytes) -> tuple[bytes | None, int, Refusal | None]:
-    """The evidence hash and category code of a scored line, and what is wrong with it."""
-    try:
-        scored = decode(body, ScoredRun)
-        if encode(scored) != body:
-            raise RecordError(["is not as Stillhouse writes it (edited, or a key twice)"])
-        return bytes.fromhex(scored.sig_hash), CATEGORY_CODE[scored.category], None
-    except RecordError as error:
-        refusal = Refusal("invalid", list(error.problems))
-    try:
-        return bytes.fromhex(msgspec.json.decode(body)["sig_hash"]), UNKNOWN, refusal
-    except (msgspec.DecodeError, RecursionError, LookupError, TypeError, ValueError):
-        return None, UNKNOWN, refusal
-
-
-class _Join:
-    """The evidence lines of a partition by hash, each given out once."""
-
-    def __init__(self, store: Store, day: str, stem: str) -> None:
-        self.path = partition_path(EVIDENCE, day, stem)
-        self._store = store
-        self._stem = stem
-        self._lines: dict[bytes, tuple[int, int]] = {}
-        if store.stat(self.path):
-            for start, line in iter_lines(store, self.path):
-                key = sha256(line.rstrip(b"\r\n")).digest()
-                self._lines.setdefault(key, (start, len(line)))
-
-    def row(self, key: bytes, category: int, scored: tuple[int, int]) -> bytes | None:
-        """The index row for a scored run; None when there is no (valid) evidence for it."""
-        place = self._lines.pop(key, None)
-        if place is None:
-            return None
-        line = self._store.read(self.path, place[0], place[0] + place[1])
-        try:
-            record = decode(line, EvidenceRecord)
-        except RecordError:
-            return None
-        today = CATEGORY_CODE[score_record(record).category]
-        flags = 0
-        if scored == UNSCORED:
-            category, flags = today, MISSING
-        elif (
-            today != category or stem_from_source_file(record.provenance.source_file) != self._stem
-        ):
-            flags = MISMATCH
-        return pack_row(
-            bytes.fromhex(record.provenance.sig_hash),
-            key,
-            keys_of(record, self._stem),
-            (place[0], scored[0]),
-            (place[1], scored[1]),
-            record.provenance.line_offset,
-            category,
-            flags,
-        )
-
-    def unscored(self) -> list[bytes]:
-        """Rows for the evidence that no scored run has claimed."""
-        rows = [self.row(key, UNKNOWN, UNSCORED) for key in list(self._lines)]
-        return [row for row in rows if row is not None]
-
-
-UNSCORED: Final = (0, 0)

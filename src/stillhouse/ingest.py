@@ -18,7 +18,7 @@ import msgspec
 import numpy as np
 import numpy.typing as npt
 
-from stillhouse.errors import RecordError
+from stillhouse.errors import LakeChangedError, RecordError
 from stillhouse.index import (
     CATEGORY_CODE,
     ROW,
@@ -322,6 +322,12 @@ def copy_span(store: Store, span: Span, sink: Sink, hasher: BlockHasher) -> None
     at, end = span.start, span.start + span.size
     while at < end:
         block = store.read(span.path, at, min(at + _COPY, end))
+        if not block:
+            raise LakeChangedError(
+                f"ends at byte {at:,}, before byte {end:,}",
+                where=span.path,
+                way_out="Something changed it during the run: run again.",
+            )
         hasher.update(block)
         sink.write(block)
         at += len(block)
@@ -345,10 +351,8 @@ def score_partition(task: ScoreTask) -> Assembled:
     Raises `RecordError` naming the line when the evidence does not validate.
     """
     path = partition_path(EVIDENCE, task.day, task.stem)
-    scored_path, idx_path = (
-        partition_path(SCORED, task.day, task.stem),
-        index_path(task.day, task.stem),
-    )
+    scored_path = partition_path(SCORED, task.day, task.stem)
+    idx_path = index_path(task.day, task.stem)
     evidence, scored, index = BlockHasher(), BlockHasher(), BlockHasher()
     counts: Counter[str] = Counter()
     rows = scored_size = 0

@@ -71,6 +71,7 @@ def run_lake(
         report.read, report.scored = read.counts, dict(scored + Counter(read.categories))
         _export(work, report, KINDS, options)
         work.commit()
+        work.vouch(report.unchanged)
         return _noted(work, report)
 
 

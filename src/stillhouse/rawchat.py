@@ -59,8 +59,9 @@ def conversation(messages: list[Message] | None, prompt: str | None) -> list[Mes
     if not messages:
         return None
     for message in messages:
-        if message.tool_calls:
-            return [_typed_calls(each) for each in messages]
+        for call in message.tool_calls or ():
+            if not call.type:
+                return [_typed_calls(each) for each in messages]
     return messages
 
 

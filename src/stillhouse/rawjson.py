@@ -29,7 +29,7 @@ NOT_JSON: Final = (msgspec.DecodeError, UnicodeDecodeError, RecursionError)
 
 _ENCODE: Final = msgspec.json.Encoder().encode
 _DECODE: Final = msgspec.json.Decoder().decode
-_ALL_BUT_MARKS: Final = bytes(set(range(256)) - set(b'"{['))
+_ALL_BUT_MARKS: Final = bytes(set(range(256)) - set(b'"{[\\'))
 _AT_BYTE: Final = re.compile(r"\(byte (\d+)\)")
 _NOT_NUMBERS: Final = re.compile(rb"-?(NaN|Infinity)")
 
@@ -42,12 +42,13 @@ def is_lossless(line: bytes, decoded: Any) -> bool:
     ``\\u0022`` can add a quote and so hide a loss; a line that has it is not vouched for.
     Also False for a line with brackets enough to nest beyond `MAX_DEPTH`.
     """
+    # One pass over the line finds all that is counted; what it leaves is short.
     marks = line.translate(None, _ALL_BUT_MARKS)
-    quotes = marks.count(b'"')
+    quotes, slashes = marks.count(b'"'), marks.count(b"\\")
     return (
-        len(marks) - quotes <= MAX_DEPTH
+        len(marks) - quotes - slashes <= MAX_DEPTH
         and _ENCODE(decoded).count(b'"') == quotes
-        and b"\\u0022" not in line
+        and not (slashes and b"\\u0022" in line)
     )
 
 
@@ -129,7 +130,7 @@ def _json_fault(line: bytes, words: str) -> str:
         return f"{found[0].decode()} at offset {found.start()} is not JSON"
     if place and (found := _NOT_NUMBERS.match(line, int(place[1]))):
         return f"{found[0].decode()} at offset {found.start()} is not JSON"
-    return words[:1].lower() + words[1:]
+    return words if words[:2].isupper() else words[:1].lower() + words[1:]
 
 
 def _parses_loosely(line: bytes) -> bool:

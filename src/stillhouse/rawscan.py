@@ -76,7 +76,7 @@ class RawScan:
         start, line = self.end, self.lines
         position, cut, cut_line = start, start, line
         for limit in [*(stop for stop in stops if stop > start), self._size]:
-            for block in self._blocks(limit):
+            for block in self._blocks(limit, min(_BLOCK, unit)):
                 ends = _line_ends(block)
                 for at in range(most - (cut_line - line) - 1, len(ends), most):
                     yield ByteRange(start, position + int(ends[at]), line)
@@ -113,13 +113,13 @@ class RawScan:
             pass
         return self._hash.digest(self._path, self.lines)
 
-    def _blocks(self, end: int) -> Iterator[bytes]:
+    def _blocks(self, end: int, size: int = _BLOCK) -> Iterator[bytes]:
         if self._position >= end:
             return
         with self._store.open(self._path) as handle:
             handle.seek(self._position)
             while self._position < end:
-                block = handle.read(min(_BLOCK, end - self._position))
+                block = handle.read(min(size, end - self._position))
                 if not block:
                     raise LakeChangedError(
                         f"became shorter while it was read ({self._position:,} of {end:,} bytes)",

@@ -607,4 +607,4 @@ def _short(error: Exception) -> str:
     if isinstance(error, RecursionError):
         return "is nested too deeply"
     words = str(error)
-    return words[:1].lower() + words[1:]
+    return words if words[:2].isupper() else words[:1].lower() + words[1:]

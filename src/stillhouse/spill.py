@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -25,8 +25,15 @@ class Buckets:
     ``folder`` must exist; ``expected`` is the number of rows that may come.
     """
 
-    def __init__(self, folder: Path, name: str, dtype: np.dtype[Any], expected: int) -> None:
-        bits = max(0, (max(0, expected - 1) // ROWS_PER_BUCKET).bit_length())
+    def __init__(
+        self,
+        folder: Path,
+        name: str,
+        dtype: np.dtype[Any],
+        expected: int,
+        rows_per_bucket: int = ROWS_PER_BUCKET,
+    ) -> None:
+        bits = max(0, (max(0, expected - 1) // rows_per_bucket).bit_length())
         self._shift = np.uint64(64 - bits) if bits else None
         self._paths = [folder / f"{name}-{number}" for number in range(1 << bits)]
         self._dtype = dtype
@@ -59,6 +66,18 @@ class Buckets:
                 rows = np.fromfile(path, dtype=self._dtype)
                 path.unlink()
                 yield rows
+
+
+class Spill(NamedTuple):
+    """Where rows are spilled to: a folder, the rows that may come, and the size of a bucket."""
+
+    folder: Path
+    expected: int
+    rows_per_bucket: int = ROWS_PER_BUCKET
+
+    def buckets(self, name: str, dtype: np.dtype[Any]) -> Buckets:
+        """New buckets of that name."""
+        return Buckets(self.folder, name, dtype, self.expected, self.rows_per_bucket)
 
 
 def group_starts(*keys: U64) -> npt.NDArray[np.intp]:

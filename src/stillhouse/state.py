@@ -9,7 +9,7 @@ finished by the next run (`recover`).
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Container, Iterable
 from contextlib import suppress
 from hashlib import sha256
 from pathlib import Path
@@ -167,6 +167,32 @@ def commit(
     store.persist([f"{staging}/{path}" for path in state.pending])
     _save(store, state)
     _finish(store, state)
+
+
+def vouch(store: Store, state: State, stems: Container[str], exports: Iterable[str]) -> None:
+    """Take the present fingerprints of these stems' and exports' files, whose hashes were found
+    right by the caller, and keep them."""
+
+    def now(file: FileState) -> FileState:
+        entry = store.stat(file.path)
+        return msgspec.structs.replace(file, fingerprint=entry.fingerprint if entry else "")
+
+    for name, part in state.partitions.items():
+        if part.stem in stems:
+            state.partitions[name] = msgspec.structs.replace(
+                part,
+                evidence=now(part.evidence),
+                scored=now(part.scored) if part.scored else None,
+                index=now(part.index) if part.index else None,
+            )
+    for name, file in state.quarantine.items():
+        if name.removeprefix("torn/") in stems:
+            state.quarantine[name] = now(file)
+    for kind in exports:
+        export = state.exports[kind]
+        files = {name: now(file) for name, file in export.files.items()}
+        state.exports[kind] = msgspec.structs.replace(export, files=files)
+    _save(store, state)
 
 
 def recover(store: Store, state: State) -> bool:

@@ -20,7 +20,7 @@ from stillhouse.receipts import (
     encode_receipt,
     receipt_path,
 )
-from stillhouse.state import STAGING, FileState, State, commit
+from stillhouse.state import STAGING, FileState, State, commit, vouch
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -65,8 +65,10 @@ class Work:
         self.notes: list[str] = []
         self.outputs: set[str] = set()
         self.removed: set[str] = set()
-        # No two runs share a folder (``scratch`` is a new one each time): a worker that outlives a killed run, and still writes
-        # its unit, must not do so among the files of the next one.
+        self.moved: set[str] = set()
+        """Stems whose files were found right by their hashes, not by their fingerprints."""
+        # No two runs share a folder (``scratch`` is a new one each time): a worker that
+        # outlives a killed run must not write its unit among the files of the next one.
         self._folder = f"{STAGING}/{scratch.name}"
         self._blobs = 0
         self._known = _known(state)
@@ -168,6 +170,12 @@ class Work:
             commit(self.store, self.state, self.staging, self.outputs, self.removed)
         self.outputs, self.removed = set(), set()
         self._known = _known(self.state)
+
+    def vouch(self, exports: Iterable[str]) -> None:
+        """After a run that found a copied lake to be as it should: take the fingerprints that
+        its files have here, so that the next run need not hash them all again."""
+        if self.moved:
+            vouch(self.store, self.state, self.moved, exports)
 
 
 def _known(state: State) -> dict[str, str]:

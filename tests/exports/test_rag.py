@@ -167,6 +167,19 @@ def test_a_code_block_that_fits_is_kept_whole(mark: str) -> None:
     assert all(chunk.count(mark) in (0, 2) for chunk in chunks)
 
 
+def test_a_code_block_ends_like_a_sentence() -> None:
+    """A chunk rather ends behind the block than in the line that follows it."""
+    text = "Run it. So:\n```\nmake a b\n```\nand then these words go on for quite a while"
+    assert _chunks(text, 50)[0].endswith("b\n```")
+
+
+@pytest.mark.parametrize("gap", ["\n\n", "\n \t\n", "\r\n\r\n", "\n\n\n"])
+def test_an_empty_line_may_hold_blanks(gap: str) -> None:
+    """What looks like a paragraph end is one, whoever's editor wrote it."""
+    text = f"First part of it. Done here{gap}Next one. And more words follow now."
+    assert _chunks(text, 46)[0] == "First part of it. Done here"
+
+
 def test_a_code_block_that_does_not_fit_is_cut_at_its_lines() -> None:
     """Long code is cut like text, at the ends of lines."""
     text = "```\n" + "\n".join(f"call_{n}(argument)" for n in range(20)) + "\n```"

@@ -11,9 +11,10 @@ import msgspec
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from stillhouse.errors import RecordError
 from stillhouse.exports import KINDS
 from stillhouse.interfaces import Store
-from stillhouse.records import EvidenceRecord, ScoredRun, decode, encode
+from stillhouse.records import EvidenceRecord, decode, encode
 from stillhouse.sources import build_scored_run
 from tests.exports import lakes
 from tests.exports.lakes import PAIRS, RAG, REFUSED, SFT, UNPAIRED, Row
@@ -328,9 +329,7 @@ def test_a_lake_gives_what_the_specification_says_and_nothing_else(
             assert not names & single
         else:
             assert not names & paired
-            expected = {
-                row.answer for row in best.values() if row.category != "partially_accepted"
-            }
+            expected = {row.answer for row in best.values() if row.category != "partially_accepted"}
             assert {seen[name].answer for name in names & single} == expected
     # RAG: of every text that may be shown, one row.
     shown = {"accepted", "partially_accepted"}
@@ -393,9 +392,18 @@ def _pick_line(store: Store, pick: Pick, root: str) -> tuple[str, int, bytes] | 
     if not found:
         return None
     path = pick(st.sampled_from(found))
-    lines = lakes.lines(store, path)
-    number = pick(st.integers(0, len(lines) - 1))
-    return path, number, lines[number]
+    lines = [n for n, line in enumerate(store.read(path).splitlines()) if _is_object(line)]
+    if not lines:
+        return None
+    number = pick(st.sampled_from(lines))
+    return path, number, store.read(path).splitlines()[number]
+
+
+def _is_object(line: bytes) -> bool:
+    try:
+        return isinstance(json.loads(line), dict) and len(json.loads(line)) > 1
+    except ValueError:
+        return False
 
 
 def _rewrite(store: Store, path: str, lines: list[bytes]) -> None:
@@ -414,7 +422,11 @@ def repeat_key(store: Store, pick: Pick) -> None:
     """A category beside the category."""
     if at := _pick_line(store, pick, "scored-runs"):
         more = b'"category":"accepted"'
-        line = at[2][:-1] + b"," + more + b"}" if pick(st.booleans()) else b"{" + more + b"," + at[2][1:]
+        line = (
+            at[2][:-1] + b"," + more + b"}"
+            if pick(st.booleans())
+            else b"{" + more + b"," + at[2][1:]
+        )
         lakes.edit(store, at[0], {at[1]: line})
 
 
@@ -527,7 +539,7 @@ def _forge(store: Store, path: str, old: bytes, new: bytes) -> None:
     scored = path.replace("evidence/", "scored-runs/", 1)
     try:
         record = decode(new, EvidenceRecord)
-    except Exception:  # noqa: BLE001
+    except RecordError:
         return
     run = encode(build_scored_run(record, lakes.digest(new), record.provenance.recorded_at))
     sig = lakes.digest(old).encode()
@@ -563,8 +575,15 @@ def respell(store: Store, pick: Pick) -> None:
         elif how == 2:
             data = b"\xef\xbb\xbf" + data
         else:
-            data = lakes.join_lines(json.dumps(row).encode() for row in lakes.loaded(store, at[0]))
+            data = lakes.join_lines(map(_other_spelling, data.splitlines()))
         lakes.put(store, at[0], data)
+
+
+def _other_spelling(line: bytes) -> bytes:
+    try:
+        return json.dumps(json.loads(line)).encode()
+    except ValueError:
+        return line
 
 
 def garble(store: Store, pick: Pick) -> None:
@@ -609,7 +628,9 @@ DAMAGE = (
 )
 
 
-@settings(max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
+@settings(
+    max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
+)
 @given(raw=raw_lakes(), first=OPTIONS, options=OPTIONS, data=st.data())
 def test_no_damage_lets_a_forbidden_row_out(
     raw: Lake, first: dict[str, Any], options: dict[str, Any], data: st.DataObject
@@ -623,7 +644,6 @@ def test_no_damage_lets_a_forbidden_row_out(
     seen = look(raw)
     check_all(store, seen, options, kinds)
     check_accounts(store, report.exports)
-    assert all(isinstance(decode(line, ScoredRun), ScoredRun) for line in ())
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])

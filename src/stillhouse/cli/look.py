@@ -109,7 +109,7 @@ def verify(lake: Lake, json: Json = False) -> int:
             output.note(f"{found.path}: {found.detail}")
         output.say(
             f"{report.receipts:,} receipts, {report.files:,} files, {report.bytes:,} bytes: "
-            + ("all as receipted" if report.ok else f"{len(report.problems):,} problems")
+            + ("all as receipted" if report.ok else f"{len(report.problems):,} that do not hold")
         )
         if not report.receipts:
             output.say(f"there is no receipt yet; start with `stillhouse run {lake}`")

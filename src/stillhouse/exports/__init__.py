@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from hashlib import sha256
 from itertools import pairwise
 from typing import Any, Final, NamedTuple
 
@@ -20,10 +19,11 @@ import numpy as np
 from stillhouse.exports import folder
 from stillhouse.exports.chunks import Chunks
 from stillhouse.exports.firewall import REASONS, ExportOptions
+from stillhouse.exports.partitions import Partition, blocks, digest, find_partitions
 from stillhouse.exports.render import RenderUnit
-from stillhouse.exports.rulings import Rulings, rule
+from stillhouse.exports.rulings import U8, Rulings, rule
 from stillhouse.exports.sides import Place
-from stillhouse.index import ROW, Rows, join_partition, read_index
+from stillhouse.index import ROW, Rows, read_index
 from stillhouse.lake import (
     DISTILLED,
     EVIDENCE,
@@ -31,12 +31,12 @@ from stillhouse.lake import (
     SCORED,
     UNIT_BYTES,
     Span,
-    partition_of,
     partition_path,
     raw_path,
 )
 from stillhouse.receipts import FileDigest
-from stillhouse.records import SCHEMA_VERSION, QuarantineRow, encode
+from stillhouse.records import QuarantineRow
+from stillhouse.spill import Spill
 from stillhouse.state import ExportState
 from stillhouse.work import Work, is_intact
 
@@ -62,20 +62,8 @@ FILES: Final[dict[str, dict[str, str]]] = {
 }
 """Section → file of the kinds that always write the same files."""
 
-_BLOCK_ROWS: Final = 1 << 16
 _HELD_BYTES: Final = 32 << 20
 """Index bytes kept at hand to look up partners and clashes."""
-
-
-class Partition(NamedTuple):
-    """One partition as the exports see it: where its index is, and its first row's number."""
-
-    day: str
-    stem: str
-    rows: Span
-    first_row: int
-    identity: str
-    problems: list[bytes]
 
 
 class Exported(NamedTuple):
@@ -91,8 +79,8 @@ def export(work: Work, kinds: Iterable[str], options: ExportOptions) -> Exported
     Stages files and receipts; the caller commits (or, for a dry run, does not).
     """
     wanted: list[str] = [kind for kind in KINDS if kind in set(kinds)]
-    partitions = _partitions(work)
-    inputs = _digest([part.identity for part in partitions] + [work.version])
+    partitions = find_partitions(work)
+    inputs = digest([part.identity for part in partitions] + [work.version])
     chosen = msgspec.json.encode(options).decode()
     stale = [kind for kind in wanted if not _is_current(work, kind, inputs, chosen)]
     counts = {kind: dict(work.state.exports[kind].counts) for kind in wanted if kind not in stale}
@@ -110,80 +98,6 @@ def _is_current(work: Work, kind: str, inputs: str, options: str) -> bool:
     )
 
 
-# ---------------------------------------------------------------------------- partitions
-
-
-def _partitions(work: Work) -> list[Partition]:
-    """Every partition on disk, in order. Where the files are as the stages left them their
-    index serves; otherwise it is made anew from the files, distrusting them."""
-    names = {
-        place
-        for root in (EVIDENCE, SCORED)
-        for entry in work.store.list(root)
-        if (place := partition_of(entry.path)) is not None
-    }
-    found: list[Partition] = []
-    row = 0
-    for day, stem in sorted(names):
-        part = _known(work, day, stem, row) or _distrusted(work, day, stem, row)
-        found.append(part)
-        row += part.rows.size // ROW.itemsize
-    return found
-
-
-def _known(work: Work, day: str, stem: str, row: int) -> Partition | None:
-    state = work.state.partitions.get(partition_path(EVIDENCE, day, stem))
-    if state is None or state.scored is None or state.index is None:
-        return None
-    if not all(is_intact(work.store, file) for file in (state.evidence, state.scored, state.index)):
-        return None
-    span = Span(state.index.path, 0, state.index.bytes, state.index.rows)
-    identity = f"{day} {stem} {state.evidence.sha256} {state.scored.sha256}"
-    return Partition(day, stem, span, row, identity, [])
-
-
-def _distrusted(work: Work, day: str, stem: str, row: int) -> Partition:
-    path = partition_path(SCORED, day, stem)
-    work.notes.append(f"{path}: is not as the score stage wrote it; every row is checked again")
-    data, problems = join_partition(work.store, day, stem)
-    blob = work.blob()
-    with work.store.writer(blob, durable=False) as sink:
-        sink.write(data)
-    refused = [
-        encode(
-            QuarantineRow(
-                schema_version=SCHEMA_VERSION,
-                stage="export",
-                reason=problem.reason,
-                detail=problem.detail,
-                source_file=problem.path,
-                line_offset=problem.number,
-                sig_hash=sha256(problem.line).hexdigest(),
-                raw=problem.line.decode(errors="replace"),
-            )
-        )
-        for problem in problems
-    ]
-    span = Span(blob, 0, len(data), len(data) // ROW.itemsize)
-    identity = f"{day} {stem} {sha256(data).hexdigest()} {_digest(refused)}"
-    return Partition(day, stem, span, row, identity, refused)
-
-
-def _digest(parts: Iterable[str | bytes]) -> str:
-    hashed = sha256()
-    for part in parts:
-        hashed.update(part.encode() if isinstance(part, str) else part)
-        hashed.update(b"\0")
-    return hashed.hexdigest()
-
-
-def _blocks(work: Work, part: Partition) -> Iterator[Rows]:
-    step = _BLOCK_ROWS * ROW.itemsize
-    for start in range(0, part.rows.size, step):
-        end = min(start + step, part.rows.size)
-        yield read_index(work.store.read(part.rows.path, part.rows.start + start, end))
-
-
 # ------------------------------------------------------------------------------ exporting
 
 
@@ -197,20 +111,23 @@ def _export(
 ) -> dict[str, dict[str, int]]:
     total = sum(part.rows.size // ROW.itemsize for part in partitions)
 
-    def blocks() -> Iterator[Rows]:
+    def every() -> Iterator[Rows]:
         for part in partitions:
-            yield from _blocks(work, part)
+            yield from blocks(work, part)
 
-    rulings = rule(blocks, total, options, work.scratch)
+    rulings = rule(every, Spill(work.scratch, total), options)
     chunks = Chunks(work, kinds)
     chunks.render(_units(work, partitions, rulings, kinds, options))
     problems = [line for part in partitions for line in part.problems]
+    # Witnesses are no rows of their own, and come last.
+    own = sum(part.rows.size // ROW.itemsize for part in partitions if not part.witness)
+    refused = _refused(rulings.sft[:own])
     dependencies = _dependencies(work, partitions)
     results: dict[str, dict[str, int]] = {}
     for kind in kinds:
         counts = chunks.counts(kind)
         if kind == "dataset":
-            files, places = folder.write(work, chunks, _refused(rulings), options, counts)
+            files, places = folder.write(work, chunks, refused, options, counts)
         else:
             _count_problems(counts, problems)
             files, places = _write_kind(work, kind, chunks, problems)
@@ -218,7 +135,7 @@ def _export(
         work.state.exports[kind] = ExportState(
             options=chosen,
             inputs=inputs,
-            files={digest.path: work.file_state(digest) for digest in files},
+            files={file.path: work.file_state(file) for file in files},
             chunks=chunks.states(kind, places),
             counts=counts,
         )
@@ -226,9 +143,9 @@ def _export(
     return results
 
 
-def _refused(rulings: Rulings) -> dict[str, int]:
-    """Rows kept out of SFT by reason, over the whole lake."""
-    counts = np.bincount(rulings.sft, minlength=len(REASONS)).tolist()
+def _refused(rulings: U8) -> dict[str, int]:
+    """Rows kept out by reason, over the whole lake."""
+    counts = np.bincount(rulings, minlength=len(REASONS)).tolist()
     return {
         reason: count
         for reason, count in zip(REASONS, counts, strict=True)
@@ -284,6 +201,9 @@ def _settle(
     old = work.state.exports.get(kind)
     for path in old.files if old else ():
         work.remove(path)
+    if kind == "dataset":
+        for path in folder.standing(work.store):
+            work.remove(path)
     if files:
         work.receipt(
             kind,
@@ -307,8 +227,10 @@ def _units(
     """Chunks of partitions, named; their bounds do not move when a partition grows."""
     places = _Places(work, partitions, rulings)
     for part in partitions:
+        if part.witness:
+            continue
         base = part.first_row
-        for rows in _blocks(work, part):
+        for rows in blocks(work, part):
             cells = rows["evidence_start"] // np.uint64(UNIT_BYTES)
             cuts = [0, *(np.flatnonzero(np.diff(cells)) + 1).tolist(), len(rows)]
             for low, high in pairwise(cuts):

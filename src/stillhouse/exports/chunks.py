@@ -87,6 +87,7 @@ class Chunks:
         first: list[Span] = []
         rest: list[Span] = []
         sizes: dict[str, int] = {}
+        torn_up: set[str] = set()
         seen = 0
         for name, chunk in self._chunks[kind].items():
             span = chunk.spans.get(section)
@@ -103,17 +104,16 @@ class Chunks:
                 rest.append(Span(span.path, span.start + at, head.start - at, 0))
                 at = head.start + head.size
             rest.append(Span(span.path, span.start + at, span.size - at, span.rows - len(moved)))
-            if not moved:
-                sizes[name] = span.size
-            else:
-                sizes[name] = -(span.size - sum(head.size for head in moved))
+            sizes[name] = span.size - sum(head.size for head in moved)
+            if moved:
+                torn_up.add(name)
         offset = sum(span.size for span in first)
         places: dict[str, Span] = {}
         for name, size in sizes.items():
-            if size >= 0:
+            if name not in torn_up:
                 rows = self._chunks[kind][name].spans[section].rows
                 places[name] = Span(path, offset, size, rows)
-            offset += abs(size)
+            offset += size
         return Layout([*first, *(span for span in rest if span.size)], places)
 
     def counts(self, kind: str) -> dict[str, int]:

@@ -72,20 +72,20 @@ class Turn(Struct, frozen=True, omit_defaults=True):
 
 
 class _SftRow(Struct, frozen=True):
-    messages: list[Turn]
+    messages: list[Turn | Message]
     tools: str | Raw | UnsetType
 
 
 class _PreferenceRow(Struct, frozen=True):
-    prompt: list[Turn]
-    chosen: list[Turn]
-    rejected: list[Turn]
+    prompt: list[Turn | Message]
+    chosen: list[Turn | Message]
+    rejected: list[Turn | Message]
     tools: str | Raw | UnsetType
 
 
 class _UnpairedRow(Struct, frozen=True):
-    prompt: list[Turn]
-    completion: list[Turn]
+    prompt: list[Turn | Message]
+    completion: list[Turn | Message]
     label: bool
     tools: str | Raw | UnsetType
 
@@ -158,9 +158,12 @@ def characters(messages: list[Message]) -> int:
     """How much a model reads or writes: the words, and its calls' names and arguments."""
     total = 0
     for message in messages:
-        total += len(message.text())
-        for call in message.tool_calls or ():
-            total += len(call.function.name) + len(arguments_text(call.function.arguments))
+        content = message.content
+        total += len(content if isinstance(content, str) else message.text())
+        if message.tool_calls:
+            for call in message.tool_calls:
+                function = call.function
+                total += len(function.name) + len(arguments_text(function.arguments))
     return total
 
 
@@ -172,30 +175,47 @@ def shape(*columns: list[Message], tools: list[Any] | None) -> int:
     fails on a key that comes later. A row whose shape has a bit that no earlier row had
     belongs to the head of its file; there are at most three for each column, and one more.
     """
-    bits = int(bool(tools))
-    for position, messages in enumerate(columns):
+    bits = 1 if tools else 0
+    calls = 2
+    for messages in columns:
         for message in messages:
-            keys = (message.tool_calls, message.tool_call_id, message.name)
-            for place, value in enumerate(keys, start=1):
-                if value:
-                    bits |= 1 << 3 * position + place
+            if message.tool_calls:
+                bits |= calls
+            if message.tool_call_id:
+                bits |= calls << 1
+            if message.name:
+                bits |= calls << 2
+        calls <<= 3
     return bits
 
 
-def turns(messages: list[Message], form: Form = "strings") -> list[Turn]:
+def turns(messages: list[Message], form: Form = "strings") -> list[Turn | Message]:
     """Messages with the keys that a row has: role and content always, the rest where it
-    has a value. Content that is not text has no place in a row and is left out."""
+    has a value. Content that is not text has no place in a row and is left out.
+
+    Nearly all messages are a role and a string, and stand in a row as they are.
+    """
     return [
-        Turn(
-            # Few chat templates know the newer word, and some drop what they do not know.
-            "system" if message.role == "developer" else message.role,
-            message.text(),
-            _calls(message, form) if message.tool_calls else UNSET,
-            message.tool_call_id or UNSET,
-            message.name or UNSET,
-        )
+        message
+        if isinstance(message.content, str)
+        and message.tool_calls is None
+        and message.tool_call_id is None
+        and message.name is None
+        and message.role != "developer"
+        else _turn(message, form)
         for message in messages
     ]
+
+
+def _turn(message: Message, form: Form) -> Turn:
+    return Turn(
+        # Few chat templates know the newer word, and some drop what they do not know.
+        "system" if message.role == "developer" else message.role,
+        message.text(),
+        _calls(message, form) if message.tool_calls else UNSET,
+        message.tool_call_id or UNSET,
+        message.name or UNSET,
+    )
 
 
 def _calls(message: Message, form: Form) -> list[_Call]:
@@ -236,10 +256,16 @@ def arguments_text(arguments: Any) -> str:
 
 
 def _readable(value: Any, depth: int) -> bool:
-    if isinstance(value, dict | list):
-        inner = value.values() if isinstance(value, dict) else value
-        return depth > 0 and all(_readable(item, depth - 1) for item in inner)
-    return not isinstance(value, int) or -_LARGEST_INTEGER <= value < _LARGEST_INTEGER
+    if isinstance(value, int):
+        return -_LARGEST_INTEGER <= value < _LARGEST_INTEGER
+    if not isinstance(value, dict | list):
+        return True
+    if depth == 0:
+        return False
+    for item in value.values() if isinstance(value, dict) else value:
+        if not isinstance(item, str) and not _readable(item, depth - 1):  # strings are many
+            return False
+    return True
 
 
 def _compact(text: str) -> bytes:

@@ -21,7 +21,7 @@ from stillhouse.exports.llama_factory import (
     llama_factory_unpaired_row,
 )
 from stillhouse.exports.redacted import Redacted
-from stillhouse.exports.stats import DatasetStats
+from stillhouse.exports.stats import DatasetStats, SplitStats
 from stillhouse.records import (
     Message,
     PreferenceSample,
@@ -30,6 +30,19 @@ from stillhouse.records import (
     UnpairedSample,
 )
 from stillhouse.state import Head
+
+
+class _Section:
+    """The lines of one ``<config>/<split>``, what they count, and the keys they show."""
+
+    __slots__ = ("lineage", "name", "rows", "seen", "stats")
+
+    def __init__(self, name: str, stats: SplitStats) -> None:
+        self.name = name
+        self.rows: list[bytes] = []
+        self.lineage: list[bytes] = []
+        self.stats = stats
+        self.seen = 0
 
 
 class Collector:
@@ -43,85 +56,91 @@ class Collector:
     def __init__(self, options: ExportOptions, stem: str) -> None:
         self.lines: dict[str, list[bytes]] = {}
         self.heads: dict[str, list[Head]] = {}
-        self.counts: Counter[str] = Counter()
         self.stats = DatasetStats()
         self._form = options.tools_as
         self._llama_factory = options.llama_factory
         self._stem = stem
-        self._sizes: Counter[str] = Counter()
-        self._seen: Counter[str] = Counter()
+        self._sections: dict[tuple[Config, Split], _Section] = {}
+        self._redacted: Counter[str] = Counter()
+
+    @property
+    def counts(self) -> Counter[str]:
+        """Rows by section, and redacted secrets by kind."""
+        rows = {f"rows/{section.name}": len(section.rows) for section in self._sections.values()}
+        return Counter(rows) + self._redacted
 
     def sft(self, split: Split, sample: SftSample, words: Redacted) -> None:
         """One conversation."""
-        row = sft_row(words.prompt, words.answer, words.tools, self._form)
-        bits = shape([*words.prompt, *words.answer], tools=words.tools)
-        self._put(
-            "sft", split, row, lineage_row(sample, words.task_id, sample.context), bits, words
-        )
-        self._stat("sft", split, row, words.prompt, words.answer, words)
+        prompt, answer, tools = words.prompt, words.answer, words.tools
+        row = sft_row(prompt, answer, tools, self._form)
+        lineage = lineage_row(sample, words.task_id, sample.context)
+        bits = shape([*prompt, *answer], tools=tools)
+        self._put("sft", split, row, lineage, bits, prompt, answer, words)
         if self._llama_factory:
-            extra = llama_factory_sft_row(words.prompt, words.answer, words.tools)
-            self.lines.setdefault(f"llama_factory/sft/{split}", []).append(extra)
+            self._put_beside("sft", split, llama_factory_sft_row(prompt, answer, tools))
 
     def preference(self, split: Split, pair: PreferenceSample, words: Redacted) -> None:
         """One pair."""
-        row = preference_row(pair.prompt, pair.chosen, pair.rejected, pair.tools, self._form)
-        bits = shape(pair.prompt, pair.chosen, pair.rejected, tools=pair.tools)
-        self._put("preference", split, row, self._lineage(pair, words), bits, words)
-        self._stat("preference", split, row, pair.prompt, pair.chosen, words)
+        prompt, chosen, rejected, tools = pair.prompt, pair.chosen, pair.rejected, pair.tools
+        row = preference_row(prompt, chosen, rejected, tools, self._form)
+        lineage = lineage_row(pair, words.task_id, words.context())
+        bits = shape(prompt, chosen, rejected, tools=tools)
+        self._put("preference", split, row, lineage, bits, prompt, chosen, words)
         if self._llama_factory:
-            extra = llama_factory_preference_row(
-                pair.prompt, pair.chosen, pair.rejected, pair.tools
-            )
+            extra = llama_factory_preference_row(prompt, chosen, rejected, tools)
             if extra is not None:
-                self.lines.setdefault(f"llama_factory/preference/{split}", []).append(extra)
+                self._put_beside("preference", split, extra)
 
     def unpaired(self, split: Split, sample: UnpairedSample, words: Redacted) -> None:
         """One labelled answer."""
-        row = unpaired_row(sample.prompt, sample.completion, sample.label, sample.tools, self._form)
-        bits = shape(sample.prompt, sample.completion, tools=sample.tools)
-        self._put("unpaired", split, row, self._lineage(sample, words), bits, words)
-        self._stat("unpaired", split, row, sample.prompt, sample.completion, words)
+        prompt, answer, label, tools = sample.prompt, sample.completion, sample.label, sample.tools
+        row = unpaired_row(prompt, answer, label, tools, self._form)
+        lineage = lineage_row(sample, words.task_id, words.context())
+        bits = shape(prompt, answer, tools=tools)
+        self._put("unpaired", split, row, lineage, bits, prompt, answer, words)
         if self._llama_factory:
-            extra = llama_factory_unpaired_row(
-                sample.prompt, sample.completion, sample.label, sample.tools
-            )
-            self.lines.setdefault(f"llama_factory/unpaired/{split}", []).append(extra)
+            extra = llama_factory_unpaired_row(prompt, answer, label, tools)
+            self._put_beside("unpaired", split, extra)
 
     def rag(self, split: Split, chunk: RagChunk, words: Redacted) -> None:
         """One piece of text."""
-        row = rag_row(chunk)
-        self._put("rag", split, row, self._lineage(chunk, words), 0, words)
-        self._stat("rag", split, row, [], chunk.text, words)
+        lineage = lineage_row(chunk, words.task_id, words.context())
+        self._put("rag", split, rag_row(chunk), lineage, 0, [], chunk.text, words)
 
-    def _lineage(
-        self, sample: PreferenceSample | UnpairedSample | RagChunk, words: Redacted
-    ) -> bytes:
-        return lineage_row(sample, words.task_id, words.context())
-
-    def _stat(
+    def _put(
         self,
         config: Config,
         split: Split,
         row: bytes,
+        lineage: bytes,
+        bits: int,
         prompt: list[Message],
         answer: list[Message] | str,
         words: Redacted,
     ) -> None:
-        category = words.joined.scored.category
-        self.stats.add(config, split, self._stem, category, row, prompt, answer)
+        section = self._sections.get((config, split)) or self._section(config, split)
+        if bits & ~section.seen:
+            section.seen |= bits
+            self._head(section.name, bits, section.rows, row)
+            self._head(f"{section.name}-lineage", bits, section.lineage, lineage)
+        section.rows.append(row)
+        section.lineage.append(lineage)
+        section.stats.add(self._stem, words.joined.scored.category, row, prompt, answer)
+        if words.found:
+            for kind, times in words.found.items():
+                self._redacted[f"redacted/{kind}"] += times
 
-    def _put(
-        self, config: Config, split: Split, row: bytes, lineage: bytes, bits: int, words: Redacted
-    ) -> None:
-        section = f"{config}/{split}"
-        for name, line in ((section, row), (f"{section}-lineage", lineage)):
-            if bits & ~self._seen[section]:
-                head = Head(bits, self._sizes[name], len(line) + 1)
-                self.heads.setdefault(name, []).append(head)
-            self._sizes[name] += len(line) + 1
-            self.lines.setdefault(name, []).append(line)
-        self._seen[section] |= bits
-        self.counts[f"rows/{section}"] += 1
-        for kind, times in words.found.items():
-            self.counts[f"redacted/{kind}"] += times
+    def _section(self, config: Config, split: Split) -> _Section:
+        section = _Section(f"{config}/{split}", self.stats.split(config, split))
+        self._sections[config, split] = section
+        self.lines[section.name] = section.rows
+        self.lines[f"{section.name}-lineage"] = section.lineage
+        return section
+
+    def _head(self, name: str, bits: int, lines: list[bytes], line: bytes) -> None:
+        """Note a line that is about to follow these: a few times in a section."""
+        start = sum(map(len, lines)) + len(lines)  # with their line ends
+        self.heads.setdefault(name, []).append(Head(bits, start, len(line) + 1))
+
+    def _put_beside(self, config: Config, split: Split, line: bytes) -> None:
+        self.lines.setdefault(f"llama_factory/{config}/{split}", []).append(line)

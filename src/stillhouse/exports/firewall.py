@@ -13,6 +13,7 @@ from hashlib import sha256
 from typing import Final, Literal
 
 import msgspec
+from msgspec.structs import replace
 
 from stillhouse.errors import RecordError, StillhouseError
 from stillhouse.index import answer_of, messages_key, prompt_of
@@ -22,9 +23,11 @@ from stillhouse.records import (
     SFT_NEVER,
     SFT_OPT_IN,
     EvidenceRecord,
+    Message,
     ScoredRun,
     decode,
     decode_types,
+    has_substance,
 )
 from stillhouse.sources import (
     build_instruction,
@@ -51,6 +54,7 @@ REASONS: Final[tuple[str, ...]] = (
     "unpaired",
     "identical_sides",
     "secret",
+    "not_scored",
 )
 """Why a scored run is not in an export; a ruling is a position in this table. ``export``
 and ``unpaired`` are the two that are no refusals."""
@@ -84,7 +88,66 @@ class FirewallError(StillhouseError):
 _SEAL: Final = object()
 
 
-class Cleared:
+class _Sealed:
+    """What is made only here, and stays as it was made.
+
+    Python cannot keep somebody from reaching for `_SEAL`; it can keep a record from being
+    made, changed or copied by mistake, which is what this is for.
+    """
+
+    __slots__ = ()
+
+    def __init_subclass__(cls, **more: object) -> None:
+        super().__init_subclass__(**more)
+        if cls.__module__ != __name__:
+            raise FirewallError("what the firewall makes has no other kinds")
+
+    def __setattr__(self, name: str, value: object) -> None:
+        raise FirewallError(f"{name} stays as the firewall set it")
+
+    def __delattr__(self, name: str) -> None:
+        raise FirewallError(f"{name} stays as the firewall set it")
+
+    def __reduce__(self) -> tuple[object, ...]:
+        raise FirewallError("a cleared record is not sent anywhere but to an exporter")
+
+
+_put: Final = object.__setattr__
+
+
+class Joined(_Sealed):
+    """A scored run and its evidence, with what all exports ask of them worked out once.
+
+    ``checked`` says that `join` made it, from two lines that belong together and with the
+    verdict and reasons of today's rules; `clear` takes no other.
+    """
+
+    __slots__ = ("answer", "checked", "evidence", "instructable", "instruction", "prompt", "scored")
+
+    answer: list[Message]
+    checked: bool
+    evidence: EvidenceRecord
+    instructable: bool
+    instruction: str
+    prompt: list[Message]
+    scored: ScoredRun
+
+    def __init__(
+        self, scored: ScoredRun, evidence: EvidenceRecord, seal: object | None = None
+    ) -> None:
+        instruction = build_instruction(evidence)
+        prompt, answer = prompt_of(evidence, instruction), answer_of(evidence)
+        _put(self, "scored", scored)
+        _put(self, "evidence", evidence)
+        _put(self, "instruction", instruction)
+        _put(self, "prompt", prompt)
+        _put(self, "answer", answer)
+        wordless = not has_substance(prompt) or (bool(answer) and not has_substance(answer))
+        _put(self, "instructable", not wordless and is_instructable(evidence))
+        _put(self, "checked", seal is _SEAL)
+
+
+class Cleared(_Sealed):
     """A scored run and its evidence that may leave for one purpose.
 
     The type is the guarantee: exporters accept nothing else, and only `clear` can make one.
@@ -92,12 +155,16 @@ class Cleared:
 
     __slots__ = ("joined", "purpose", "stem")
 
+    joined: Joined
+    purpose: Purpose
+    stem: str
+
     def __init__(self, seal: object, joined: Joined, purpose: Purpose) -> None:
         if seal is not _SEAL:
             raise FirewallError("only the firewall clears a record for export")
-        self.joined = joined
-        self.purpose = purpose
-        self.stem = stem_from_source_file(joined.evidence.provenance.source_file)
+        _put(self, "joined", joined)
+        _put(self, "purpose", purpose)
+        _put(self, "stem", stem_from_source_file(joined.evidence.provenance.source_file))
 
     @property
     def evidence(self) -> EvidenceRecord:
@@ -108,25 +175,6 @@ class Cleared:
     def scored(self) -> ScoredRun:
         """The verdict on it."""
         return self.joined.scored
-
-    def __reduce__(self) -> tuple[object, ...]:
-        raise FirewallError("a cleared record is not sent anywhere but to an exporter")
-
-
-class Joined:
-    """A scored run and its evidence, joined by the evidence line's hash and checked, with
-    what all exports ask of them worked out once."""
-
-    __slots__ = ("answer", "evidence", "instructable", "instruction", "line", "prompt", "scored")
-
-    def __init__(self, scored: ScoredRun, evidence: EvidenceRecord, line: bytes) -> None:
-        self.scored = scored
-        self.evidence = evidence
-        self.line = line
-        self.instruction = build_instruction(evidence)
-        self.prompt = prompt_of(evidence, self.instruction)
-        self.answer = answer_of(evidence)
-        self.instructable = is_instructable(evidence)
 
 
 def join(scored_line: bytes, evidence_line: bytes) -> Joined | Refusal:
@@ -142,13 +190,16 @@ def join(scored_line: bytes, evidence_line: bytes) -> Joined | Refusal:
         return Refusal("invalid", list(error.problems))
     if sha256(evidence_line).hexdigest() != scored.sig_hash:
         return Refusal("missing_evidence", ["the scored run names other evidence than this"])
-    today = score_record(evidence).category
-    if today != scored.category:
+    today = score_record(evidence)
+    if today.category != scored.category:
         return Refusal(
             "verdict_mismatch",
-            [f"the file says {scored.category!r}, the rules give {today!r}"],
+            [f"the file says {scored.category!r}, the rules give {today.category!r}"],
         )
-    return Joined(scored, evidence, evidence_line)
+    if today.reasons != scored.reasons:
+        # Somebody put other words there, and reasons reach the exports.
+        scored = replace(scored, reasons=today.reasons)
+    return Joined(scored, evidence, _SEAL)
 
 
 def clear(
@@ -159,6 +210,8 @@ def clear(
     ``ruling`` is what the whole lake says of this row (conflicts, duplicates, pairs). It
     can only forbid: whatever it says, the category rules below hold.
     """
+    if not joined.checked:
+        raise FirewallError("only what was joined from its two lines can be cleared")
     category = joined.scored.category
     if not joined.answer or not (joined.instructable or purpose == "rag"):
         refusal: str | None = "not_instructable"
@@ -212,7 +265,7 @@ def explain(reason: str, category: str) -> str:
 
 
 _WORDS: Final[dict[str, str]] = {
-    "not_instructable": "no answer to a task: extracted, without text, or not text alone",
+    "not_instructable": "no answer to a task in words: extracted, a side is empty, or has media",
     "forbidden_category": "category {category} never leaves here",
     "not_opted_in": "category {category} leaves only when asked for",
     "conflicting_verdict": "the same answer to the same prompt got another verdict",
@@ -224,6 +277,7 @@ _WORDS: Final[dict[str, str]] = {
     "over_max_pairs": "the task has its --max-pairs already",
     "identical_sides": "chosen and rejected are the same once secrets are taken out",
     "secret": "holds a secret, and --on-secret is drop",
+    "not_scored": "no scored run speaks for this evidence",
 }
 
 

@@ -31,6 +31,15 @@ def section_paths() -> dict[str, str]:
     return paths
 
 
+def standing(store: Store) -> list[str]:
+    """The files of the folder that some run wrote, whoever remembers it: rows that may no
+    longer leave must not stay in a split that has no rows today."""
+    ours = set(section_paths().values())
+    for config in CONFIGS:
+        ours |= {f"{FOLDER}/{data_path(config, split, suffix='parquet')}" for split in SPLITS}
+    return [entry.path for entry in store.list(FOLDER) if entry.path in ours]
+
+
 def write(
     work: Work,
     chunks: Chunks,
@@ -68,9 +77,7 @@ def write(
     return files, places
 
 
-def _parquet(
-    work: Work, spans: list[Span], section: str, options: ExportOptions
-) -> FileDigest:
+def _parquet(work: Work, spans: list[Span], section: str, options: ExportOptions) -> FileDigest:
     config, _, split = section.partition("/")
     known = {(c, s): (c, s) for c in CONFIGS for s in SPLITS}[config, split]  # type: ignore[index]
     path = f"{FOLDER}/{data_path(*known, suffix='parquet')}"

@@ -33,9 +33,11 @@ class Refusals:
         self._forms: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         self._codes: dict[tuple[int, int], int] = {}
 
-    def add(self, position: int, refusal: Refusal) -> None:
-        """Refuse the row at a position of the chunk."""
-        self.lines.append(self._line(position, refusal))
+    def add(self, position: int, refusal: Refusal, other: str | None = None) -> None:
+        """Refuse the row at a position of the chunk; ``other`` is the row it clashes with."""
+        other = other or self._clashes.get(position)
+        row = self._row(refusal, self._offsets[position], self._sigs[position], other)
+        self.lines.append(encode(row))
 
     def add_code(self, position: int, ruling: int, category: int) -> None:
         """Refuse the row for a reason of `firewall.REASONS`; counted by `counts`."""
@@ -64,11 +66,6 @@ class Refusals:
         line = encode(self._row(Refusal(reason, [explain(reason, name)]), 0, _NO_HASH, None))
         before, _, after = line.partition(_GAP)
         return before, after
-
-    def _line(self, position: int, refusal: Refusal) -> bytes:
-        other = self._clashes.get(position)
-        row = self._row(refusal, self._offsets[position], self._sigs[position], other)
-        return encode(row)
 
     def _row(self, refusal: Refusal, offset: int, sig: str, other: str | None) -> QuarantineRow:
         return QuarantineRow(

@@ -181,22 +181,24 @@ class _Chunk:
                 self._pair(position, place, words)
 
     def _pair(self, position: int, place: Place, words: Redacted | None) -> None:
-        chosen = self._clear("preference", "chosen", position, EXPORT, words)
-        if chosen is None or words is None:
+        if words is None:
             return
+        chosen = clear(words.joined, "chosen", EXPORT, self.options)
         theirs = self._partners.words(place)
         if isinstance(theirs, Refusal):
-            self._drop_pair(position, theirs.reason)
+            self._drop_pair(position, theirs.reason, None)
             return
         rejected = clear(theirs.joined, "rejected", EXPORT, self.options)
-        if isinstance(rejected, Refusal):
-            self._drop_pair(position, rejected.reason)
+        if isinstance(chosen, Refusal):
+            self._drop_pair(position, chosen.reason, theirs)
+        elif isinstance(rejected, Refusal):
+            self._drop_pair(position, rejected.reason, theirs)
         elif not same_prompt(words.joined, theirs.joined):
-            self._drop_pair(position, "no_partner")
-        elif theirs.found and self.options.on_secret == "drop":
-            self._drop_pair(position, "secret")
+            self._drop_pair(position, "no_partner", theirs)
+        elif (words.found or theirs.found) and self.options.on_secret == "drop":
+            self._drop_pair(position, "secret", theirs)
         elif flat(words.answer) == flat(theirs.answer):
-            self._drop_pair(position, "identical_sides")
+            self._drop_pair(position, "identical_sides", theirs)
         else:
             found = words.found + theirs.found if words.found or theirs.found else words.found
             pair = words.out_of(pair_of(chosen, rejected), force=bool(found))
@@ -205,12 +207,17 @@ class _Chunk:
             if self.dataset is not None:
                 self.dataset.preference(self._split(position), pair, words)
 
-    def _drop_pair(self, position: int, reason: str) -> None:
-        """A pair that the last look refuses; its rows were counted as paired."""
+    def _drop_pair(self, position: int, reason: str, theirs: Redacted | None) -> None:
+        """A pair that the last look refuses; its rows were counted as paired. The refusal is
+        the chosen row's and names the rejected one."""
         self._count("preference", f"dropped_pairs/{reason}")
         if "preference" in self.refusals:
             refusal = Refusal(reason, [explain(reason, "an answer")])
-            self.refusals["preference"].add(position, refusal)
+            other = None
+            if theirs is not None:
+                at = theirs.joined.evidence.provenance
+                other = f"{at.source_file}:{at.line_offset + 1}"
+            self.refusals["preference"].add(position, refusal, other)
 
     def _rag(self, position: int, ruling: int, words: Redacted | None) -> None:
         cleared = self._clear("rag", "rag", position, ruling, words)

@@ -8,7 +8,6 @@ a dataset split (T2). A ruling can only keep a row out; letting it out is the fi
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
-from pathlib import Path
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -26,7 +25,7 @@ from stillhouse.index import (
     UNKNOWN,
     Rows,
 )
-from stillhouse.spill import U64, Buckets, group_starts
+from stillhouse.spill import U64, Spill, group_starts
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]
@@ -76,13 +75,12 @@ Blocks = Callable[[], Iterable[Rows]]
 """Gives the lake's index rows in order, block by block, as often as asked."""
 
 
-def rule(blocks: Blocks, total: int, options: ExportOptions, scratch: Path) -> Rulings:
+def rule(blocks: Blocks, spill: Spill, options: ExportOptions) -> Rulings:
     """Decide for every row of the lake.
 
-    ``scratch`` is a local folder for what does not fit in memory; ``total`` the number of
-    rows that ``blocks`` gives.
+    ``spill`` takes what does not fit in memory, and knows how many rows ``blocks`` gives.
     """
-    sft, preference, rag, split = (np.zeros(total, dtype=np.uint8) for _ in range(4))
+    sft, preference, rag, split = (np.zeros(spill.expected, dtype=np.uint8) for _ in range(4))
     rulings = Rulings(
         sft,
         preference,
@@ -92,9 +90,9 @@ def rule(blocks: Blocks, total: int, options: ExportOptions, scratch: Path) -> R
         pairs=np.zeros((0, 2), dtype=np.int64),
     )
     _rule_rows(blocks, rulings, options)
-    others = _rule_answers(blocks, total, rulings, options, scratch)
-    pairs = _rule_pairs(blocks, total, rulings, options, scratch)
-    _rule_splits(blocks, total, rulings, scratch)
+    others = _rule_answers(blocks, rulings, options, spill)
+    pairs = _rule_pairs(blocks, rulings, options, spill)
+    _rule_splits(blocks, rulings, spill)
     return rulings._replace(other=others, pairs=pairs)
 
 
@@ -131,7 +129,7 @@ def _rule_rows(blocks: Blocks, rulings: Rulings, options: ExportOptions) -> None
         for part in (sft, preference, rag):
             part[(flags & MISMATCH) != 0] = CODE["verdict_mismatch"]
             part[category == UNKNOWN] = CODE["invalid"]
-            part[(flags & MISSING) != 0] = CODE["missing_evidence"]
+            part[(flags & MISSING) != 0] = CODE["not_scored"]
 
 
 # ------------------------------------------------------------ same answer to same prompt
@@ -147,9 +145,9 @@ def _halves(rows: Rows, name: str) -> tuple[U64, U64]:
 
 
 def _rule_answers(
-    blocks: Blocks, total: int, rulings: Rulings, options: ExportOptions, scratch: Path
+    blocks: Blocks, rulings: Rulings, options: ExportOptions, spill: Spill
 ) -> dict[str, Clashes]:
-    buckets = Buckets(scratch, "answers", _ANSWER, total)
+    buckets = spill.buckets("answers", _ANSWER)
     for base, rows in _numbered(blocks):
         packed = np.empty(len(rows), dtype=_ANSWER)
         packed["hi"], packed["lo"] = _halves(rows, "answer")
@@ -235,10 +233,8 @@ _SIDE: Final = np.dtype(
 )
 
 
-def _rule_pairs(
-    blocks: Blocks, total: int, rulings: Rulings, options: ExportOptions, scratch: Path
-) -> I64:
-    buckets = Buckets(scratch, "sides", _SIDE, total)
+def _rule_pairs(blocks: Blocks, rulings: Rulings, options: ExportOptions, spill: Spill) -> I64:
+    buckets = spill.buckets("sides", _SIDE)
     for base, rows in _numbered(blocks):
         numbers = np.arange(base, base + len(rows))
         side = rulings.preference[numbers] == EXPORT
@@ -317,20 +313,20 @@ _LINK: Final = np.dtype([("task", "<u8"), ("prompt", "<u8")])
 _TASK: Final = np.dtype([("task", "<u8"), ("row", "<i8")])
 
 
-def _rule_splits(blocks: Blocks, total: int, rulings: Rulings, scratch: Path) -> None:
+def _rule_splits(blocks: Blocks, rulings: Rulings, spill: Spill) -> None:
     """Rows that share a task or a prompt, directly or through others, share a split.
 
     Most prompts belong to one task. Only prompts shared by several tasks can tie tasks
     together, and only tasks with two such prompts can tie prompts together: the graph that
     has to be held in memory is that small core.
     """
-    by_prompt = Buckets(scratch, "prompts", _LINK, total)
+    by_prompt = spill.buckets("prompts", _LINK)
     for rows in blocks():
         links = np.empty(len(rows), dtype=_LINK)
         links["task"], links["prompt"] = _halves(rows, "task")[0], _halves(rows, "prompt")[0]
         links = np.unique(links)
         by_prompt.add(links["prompt"], links)
-    shared = Buckets(scratch, "shared", _LINK, total)
+    shared = spill.buckets("shared", _LINK)
     for links in by_prompt:
         links = np.unique(links)
         _, inverse, count = np.unique(links["prompt"], return_inverse=True, return_counts=True)

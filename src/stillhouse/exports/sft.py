@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from hashlib import sha256
 
+from stillhouse.errors import SftContaminationError
 from stillhouse.exports.firewall import Cleared, Joined
 from stillhouse.index import iter_lines
 from stillhouse.interfaces import Store
@@ -33,7 +34,7 @@ def synthesize_sft(
     and for an empty answer. Whether a partially accepted run was asked for is the
     firewall's question. Secrets are still in it: redaction comes after assembly (S10).
     """
-    return _sample(Joined(scored, evidence, b""), recorded_at, sft_id)
+    return _sample(Joined(scored, evidence), recorded_at, sft_id)
 
 
 def _sample(run: Joined, recorded_at: str, sft_id: str) -> SftSample | None:
@@ -57,6 +58,8 @@ def _sample(run: Joined, recorded_at: str, sft_id: str) -> SftSample | None:
 
 def sample_of(cleared: Cleared) -> SftSample | None:
     """The sample of a cleared record, dated and named by its own evidence."""
+    if cleared.purpose != "sft":
+        raise SftContaminationError("a sample was cleared for something else")
     provenance = cleared.evidence.provenance
     name = content_id("sft", cleared.stem, provenance.sig_hash)
     return _sample(cleared.joined, provenance.recorded_at, name)

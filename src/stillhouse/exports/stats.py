@@ -6,6 +6,7 @@ They hold numbers, never a row's words. This module never touches a disk.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from operator import attrgetter
 from typing import Any, Final
 
 import msgspec
@@ -15,6 +16,8 @@ from stillhouse.records import Message
 
 _STEPS: Final = 8
 """Buckets for each doubling: a quantile is at most an eighth too high."""
+
+_TOOL_CALLS: Final = attrgetter("tool_calls")
 
 
 class Lengths(msgspec.Struct):
@@ -34,7 +37,8 @@ class Lengths(msgspec.Struct):
         self.buckets[bucket] = self.buckets.get(bucket, 0) + 1
         self.rows += 1
         self.total += length
-        self.longest = max(self.longest, length)
+        if length > self.longest:
+            self.longest = length
 
     def merge(self, other: Lengths) -> None:
         """Add what another counted."""
@@ -64,6 +68,27 @@ class SplitStats(msgspec.Struct):
     categories: dict[str, int] = {}
     prompt: Lengths = msgspec.field(default_factory=Lengths)
     answer: Lengths = msgspec.field(default_factory=Lengths)
+
+    def add(
+        self,
+        source: str,
+        category: str,
+        row: bytes,
+        prompt: list[Message],
+        answer: list[Message] | str,
+    ) -> None:
+        """Count one row: its line, and what it is made of. A chunk has no prompt and its
+        text as answer; a pair is counted by its chosen side."""
+        self.rows += 1
+        self.size += len(row) + 1
+        self.sources[source] = self.sources.get(source, 0) + 1
+        self.categories[category] = self.categories.get(category, 0) + 1
+        self.prompt.add(characters(prompt))
+        if isinstance(answer, str):
+            self.answer.add(len(answer))
+        else:
+            self.answer.add(characters(answer))
+            self.tool_rows += any(map(_TOOL_CALLS, prompt)) or any(map(_TOOL_CALLS, answer))
 
     def merge(self, other: SplitStats) -> None:
         """Add what another counted."""
@@ -96,19 +121,8 @@ class DatasetStats(msgspec.Struct):
         prompt: list[Message],
         answer: list[Message] | str,
     ) -> None:
-        """Count one row: its line, and what it is made of. A chunk has no prompt and its
-        text as answer; a pair is counted by its chosen side."""
-        counted = self.split(config, split)
-        counted.rows += 1
-        counted.size += len(row) + 1
-        _add(counted.sources, {source: 1})
-        _add(counted.categories, {category: 1})
-        counted.prompt.add(characters(prompt))
-        if isinstance(answer, str):
-            counted.answer.add(len(answer))
-        else:
-            counted.answer.add(characters(answer))
-            counted.tool_rows += any(message.tool_calls for message in (*prompt, *answer))
+        """Count one row of a file (see `SplitStats.add`)."""
+        self.split(config, split).add(source, category, row, prompt, answer)
 
     def split(self, config: Config, split: Split) -> SplitStats:
         """The counters of one file, made when they are first asked for."""
@@ -134,7 +148,7 @@ class DatasetStats(msgspec.Struct):
 
 def _bucket(length: int) -> int:
     if length < 2 * _STEPS:
-        return max(length, 0)
+        return length
     octave = length.bit_length() - _STEPS.bit_length()
     return octave * _STEPS + (length >> octave)
 

@@ -1,0 +1,121 @@
+"""A process with everything imported that forks one child a trial, and lets it be killed.
+
+Starting an interpreter for each trial would take most of the time. It reads one JSON trial a
+line on stdin and answers one JSON line on stdout.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+import time
+import traceback
+from pathlib import Path
+from typing import NamedTuple
+
+from stillhouse.engines import InlineEngine, LocalEngine
+from stillhouse.errors import EngineError, StillhouseError
+from stillhouse.exports import ExportOptions
+from stillhouse.interfaces import Store
+from stillhouse.pipeline import run_lake
+from stillhouse.storage import LocalStore
+from tests.runs import WatchedStore
+
+DONE, REFUSED, BROKEN, NO_WORKER = 0, 3, 4, 5
+
+
+class Trial(NamedTuple):
+    """One run: over which lake, with which engine, and how it dies.
+
+    ``kill_at`` is the number of the operation at which it does (0-based; None: never),
+    ``after`` the seconds after which it is killed from outside. ``victim`` is ``self`` or
+    ``worker``. A run that ends well leaves the number of its operations in ``report``.
+    """
+
+    lake: str
+    recorded_at: str
+    report: str
+    kill_at: int | None = None
+    after: float | None = None
+    workers: int = 0
+    victim: str = "self"
+    unit_bytes: int = 8 << 20
+
+
+class MortalStore(WatchedStore):
+    """Kills its process, or a worker of it, at the n-th operation that changes something."""
+
+    def __init__(self, inner: Store, trial: Trial) -> None:
+        super().__init__(inner)
+        self.trial = trial
+        self.operations = 0
+
+    def __reduce__(self) -> tuple[object, ...]:
+        # Workers get the store itself: operations are counted in one process only.
+        return (LocalStore, (self.trial.lake,))
+
+    def seen(self, action: str, path: str, size: int = 0) -> None:
+        """Die when it is time; looking changes nothing and is not counted."""
+        if action in ("read", "open"):
+            return
+        if self.operations == self.trial.kill_at:
+            if self.trial.victim == "self":
+                os.kill(os.getpid(), signal.SIGKILL)
+            kill_a_worker()
+        self.operations += 1
+
+
+def children(process: int) -> list[int]:
+    """The processes that this one started and that live."""
+    found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
+    return [int(number) for number in found]
+
+
+def kill_a_worker() -> None:
+    """Kill one worker of this process; the run has none yet when it is early."""
+    for worker in children(os.getpid()):
+        os.kill(worker, signal.SIGKILL)
+        return
+    os._exit(NO_WORKER)
+
+
+def run_trial(trial: Trial) -> int:
+    """In the child: the whole job, as the program would do it."""
+    store = MortalStore(LocalStore(trial.lake), trial)
+    engine = LocalEngine(trial.workers) if trial.workers else InlineEngine()
+    try:
+        with engine:
+            run_lake(store, engine, ExportOptions(), trial.recorded_at, unit_bytes=trial.unit_bytes)
+    except EngineError:
+        return REFUSED
+    except StillhouseError as error:
+        print(error, file=sys.stderr)
+        return BROKEN
+    Path(trial.report).write_text(str(store.operations))
+    return DONE
+
+
+def fork(trial: Trial) -> int:
+    """Run one trial in a child of its own; returns its wait status."""
+    child = os.fork()
+    if child == 0:
+        code = BROKEN
+        try:
+            code = run_trial(trial)
+        except BaseException:
+            traceback.print_exc()
+        finally:
+            os._exit(code)
+    if trial.after is not None:
+        time.sleep(trial.after)
+        os.kill(child, signal.SIGKILL)
+    return os.waitpid(child, 0)[1]
+
+
+def serve() -> None:
+    """Trials in, wait statuses out, until stdin ends."""
+    print("ready", flush=True)
+    for line in sys.stdin:
+        print(fork(Trial(**json.loads(line))), flush=True)

@@ -1,0 +1,530 @@
+"""Running again: work in proportion to what is new, the same bytes as a first run, and what
+was edited, deleted or replaced is made anew as it was."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+import sys
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from stillhouse import pipeline
+from stillhouse.cli.app import run as program
+from stillhouse.engines import InlineEngine, LocalEngine
+from stillhouse.errors import LakeError, LakeLockedError
+from stillhouse.exports import KINDS, ExportOptions
+from stillhouse.receipts import verify_lake
+from stillhouse.state import State, load_state
+from stillhouse.storage import LocalStore, MemoryStore
+from stillhouse.work import Work
+from tests.runs import (
+    DERIVED,
+    FIRST,
+    SECOND,
+    THIRD,
+    CountingStore,
+    add,
+    check_accounted,
+    check_clean,
+    demo,
+    environment,
+    files,
+    from_scratch,
+    lines,
+    put,
+    row,
+    rows,
+    run,
+    stamps,
+    visible,
+)
+
+FAR = "2031-12-31T00:00:00Z"
+"""A time that no row may carry when it was there before."""
+
+
+def _verified(root: Path) -> bool:
+    return verify_lake(LocalStore(root)).ok
+
+
+def _state(root: Path) -> State:
+    state = load_state(LocalStore(root))
+    assert state is not None
+    return state
+
+
+def _grown(root: Path, rounds: int = 3) -> Path:
+    """A lake that grew over several runs, each at its own time; dirt and repeats among it."""
+    log = put(root, "scrum_reviews", b"")
+    other = put(root, "a_stem_of_nobody", rows(0, 9))
+    for number, moment in enumerate((FIRST, SECOND, THIRD)[:rounds]):
+        first = number * 20
+        add(log, rows(first, first + 20) + b"not json\n" + row(first) + b"\n" + b"\n")
+        if number == 1:
+            add(other, rows(9, 12))
+        run(root, moment)
+    return log
+
+
+# --------------------------------------------------------------------- only what is new
+
+
+def test_nothing_new_changes_no_file(tmp_path: Path) -> None:
+    """A second run leaves every file as it is, to its inode and time, and writes no receipt."""
+    demo(tmp_path)
+    run(tmp_path)
+    before = stamps(tmp_path)
+    report = run(tmp_path, SECOND)
+    assert stamps(tmp_path) == before
+    assert report.read == {}
+    assert sorted(report.unchanged) == sorted(KINDS)
+
+
+def test_nothing_new_reads_no_log(tmp_path: Path) -> None:
+    """A second run looks at names, sizes and times alone."""
+    demo(tmp_path)
+    run(tmp_path)
+    store = CountingStore(LocalStore(tmp_path))
+    run(store, SECOND)
+    assert set(store.paths.get("read", ())) <= {".stillhouse/state.json"}
+    assert "open" not in store.paths
+    assert not store.paths.keys() & {"begin", "publish", "create"}
+
+
+def test_appended_rows_cost_what_they_are(tmp_path: Path) -> None:
+    """After an append only the new bytes are transformed, only the touched day's files are
+    written, and no other log is looked into."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 300))
+    put(tmp_path, "audits", rows(0, 300))
+    run(tmp_path)
+    new = row(300) + b"\n"  # a row of the first of three days
+    add(log, new)
+    store = CountingStore(LocalStore(tmp_path))
+    report = run(store, SECOND)
+    assert report.read == {"evidence": 1}
+    assert store.bytes["read", "_kb"] == len(new)
+    touched = {"evidence/2026/02/01", "scored-runs/2026/02/01", ".stillhouse/index/2026/02/01"}
+    written = {
+        path
+        for path in store.paths["publish"]
+        if path.split("/")[0] in ("evidence", "scored-runs", ".stillhouse", "quarantine")
+    }
+    assert {
+        path.rpartition("/")[0] for path in written if not path.startswith("quarantine")
+    } == touched
+    assert {path for path in written if "audits" in path} == set()
+    # The old part is passed over once, to see that it is the same; no other log is opened.
+    assert {path for path in store.paths["open"] if path.startswith("_kb/")} == {
+        "_kb/scrum_reviews.jsonl"
+    }
+    assert files(tmp_path, "evidence") != {}
+    check_accounted(tmp_path)
+
+
+@pytest.mark.parametrize("unit_bytes", [700, 8 << 20])
+def test_growing_gives_the_bytes_of_a_first_run(unit_bytes: int, tmp_path: Path) -> None:
+    """However a lake grew, and however it is cut into units, its files are those of one run
+    over all of it."""
+    whole = demo(tmp_path / "whole", 150)
+    run(whole, unit_bytes=unit_bytes)
+    grown = tmp_path / "grown"
+    for part in (0.2, 0.21, 0.6, 1.0):
+        for log in sorted((whole / "_kb").glob("*.jsonl")):
+            data = log.read_bytes()
+            put(grown, log.stem, data[: int(len(data) * part)])
+        run(grown, unit_bytes=unit_bytes)
+        check_accounted(grown)
+    assert files(grown) == files(whole)
+    assert _verified(grown)
+
+
+def test_growing_keeps_each_rows_time(tmp_path: Path) -> None:
+    """A row keeps the time of the run that read it first."""
+    _grown(tmp_path)
+    times = {
+        line["provenance"]["line_offset"]: line["provenance"]["recorded_at"]
+        for path, line in lines(tmp_path, "evidence")
+        if "scrum" in path
+    }
+    assert Counter(times.values()) == {FIRST: 20, SECOND: 20, THIRD: 20}
+    assert all(times[number] == FIRST for number in range(20))
+    assert _verified(tmp_path)
+
+
+@pytest.mark.parametrize("workers", [1, 2, 3])
+@pytest.mark.parametrize("unit_bytes", [1500, 8 << 20])
+def test_every_engine_gives_the_same_bytes(workers: int, unit_bytes: int, tmp_path: Path) -> None:
+    """Processes, however many, write what one process writes: receipts and index included."""
+    demo(tmp_path / "one", 80)
+    shutil.copytree(tmp_path / "one", tmp_path / "many")
+    run(tmp_path / "one")
+    with LocalEngine(workers) as engine:
+        run(tmp_path / "many", engine=engine, unit_bytes=unit_bytes)
+    assert visible(tmp_path / "many") == visible(tmp_path / "one")
+    check_clean(tmp_path / "many")
+
+
+def test_stage_by_stage_gives_the_bytes_of_run(tmp_path: Path) -> None:
+    """`evidence`, `score` and `export` one after the other make what `run` makes, also when the
+    lake has grown in between."""
+    demo(tmp_path / "run", 80)
+    shutil.copytree(tmp_path / "run", tmp_path / "steps")
+    for moment in (FIRST, SECOND):
+        run(tmp_path / "run", moment)
+        for stage in ("evidence", "score", "export"):
+            arguments = [stage, str(tmp_path / "steps"), "--engine", "inline"]
+            assert program([*arguments, "--recorded-at", moment]) == 0
+        assert files(tmp_path / "steps") == files(tmp_path / "run")
+        assert _verified(tmp_path / "steps")
+        for lake in ("run", "steps"):
+            for stem in ("scrum_reviews", "outcomes", "a_new_stem"):
+                path = tmp_path / lake / "_kb" / f"{stem}.jsonl"
+                add(path, b"\n" + rows(900, 910) + row(900) + b"\n")
+
+
+def test_evidence_alone_keeps_up_with_a_lost_index(tmp_path: Path) -> None:
+    """The index is derived: without it the evidence stage still finds repeats and goes on."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 9))
+    store, engine = LocalStore(tmp_path), InlineEngine()
+    pipeline.make_evidence(store, engine, FIRST)
+    shutil.rmtree(tmp_path / ".stillhouse" / "index")
+    add(log, row(3) + b"\n" + rows(9, 12))
+    report = pipeline.make_evidence(store, engine, FIRST)
+    assert report.read["duplicate"] == 1
+    pipeline.score_evidence(store, engine, FIRST)
+    check_accounted(tmp_path)
+
+
+def test_scored_runs_never_outlive_their_evidence(tmp_path: Path) -> None:
+    """When a rebuild drops a day, its scored runs go too, even those that wait for `score`."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 9))
+    run(tmp_path)
+    add(log, rows(9, 12))
+    pipeline.make_evidence(LocalStore(tmp_path), InlineEngine(), FIRST)
+    log.write_bytes(row(0, timestamp="2026-03-05T00:00:00Z") + b"\n")
+    pipeline.make_evidence(LocalStore(tmp_path), InlineEngine(), FIRST)
+    assert list(files(tmp_path, "scored-runs")) == []
+    run(tmp_path)
+    check_accounted(tmp_path)
+    assert _verified(tmp_path)
+
+
+def test_scores_add_up(tmp_path: Path) -> None:
+    """The score stage's counts are those of its rows: repeats are not counted as scored."""
+    put(tmp_path, "scrum_reviews", rows(0, 9) + rows(0, 4))
+    report = run(tmp_path)
+    assert report.read == {"evidence": 9, "duplicate": 4}
+    assert sum(report.scored.values()) == 9
+    (receipt,) = (tmp_path / "receipts" / "score").iterdir()
+    notes = json.loads(receipt.read_text())["predicate"]["runDetails"]["byproducts"][0]
+    assert sum(notes["annotations"]["counts"].values()) == 9
+
+
+# ------------------------------------------------------- edited, deleted, replaced: as it was
+
+_SPOILS: dict[str, Callable[[Path], None]] = {
+    "deleted": lambda path: path.unlink(),
+    "emptied": lambda path: path.write_bytes(b""),
+    "edited in place": lambda path: path.write_bytes(
+        path.read_bytes().replace(b"2026", b"2062") or b"{}\n"
+    ),
+    "cut": lambda path: path.write_bytes(path.read_bytes()[:-7]),
+    "longer": lambda path: path.write_bytes(path.read_bytes() + b"{}\n"),
+    "replaced": lambda path: (path.unlink(), path.write_bytes(b"x"))[0],
+}
+
+_PLACES = {
+    "evidence": "evidence/2026/02/02/scrum_reviews.jsonl",
+    "scored runs": "scored-runs/2026/02/02/scrum_reviews.jsonl",
+    "index": ".stillhouse/index/2026/02/02/scrum_reviews.idx",
+    "refused rows": "quarantine/evidence/scrum_reviews.jsonl",
+    "sft": "distilled/sft/sft_export.jsonl",
+    "preference": "distilled/preference/preference_export.jsonl",
+    "unpaired": "distilled/preference/unpaired_export.jsonl",
+    "rag": "distilled/rag/rag_export.jsonl",
+    "what sft refused": "quarantine/sft/sft.jsonl",
+    "card": "distilled/dataset/README.md",
+    "state": ".stillhouse/state.json",
+}
+
+
+@pytest.fixture(scope="module")
+def grown(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A lake that grew in three runs; to be copied, not changed."""
+    root = tmp_path_factory.mktemp("grown")
+    log = _grown(root)
+    add(log, row(70)[:30])  # a torn last line
+    run(root, THIRD)
+    return root
+
+
+@pytest.mark.parametrize("spoil", _SPOILS)
+@pytest.mark.parametrize("place", _PLACES)
+def test_a_spoilt_file_is_made_anew(place: str, spoil: str, grown: Path, tmp_path: Path) -> None:
+    """Whichever derived file is edited, deleted or replaced: one run later every byte is as it
+    was, each row with its own time, and the receipts hold."""
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    before = files(lake, *DERIVED, ".stillhouse/index")
+    _SPOILS[spoil](lake / _PLACES[place])
+    run(lake, FAR)
+    assert files(lake, *DERIVED, ".stillhouse/index") == before
+    assert _verified(lake)
+    after = stamps(lake)
+    run(lake, FAR)
+    assert stamps(lake) == after
+
+
+def test_a_torn_lines_refusal_is_made_anew(grown: Path, tmp_path: Path) -> None:
+    """The refusal of an unfinished last line is a derived file like any other."""
+    shutil.copytree(grown, tmp_path / "lake")
+    before = files(tmp_path / "lake")
+    (tmp_path / "lake" / "quarantine" / "torn" / "scrum_reviews.jsonl").unlink()
+    run(tmp_path / "lake", FAR)
+    assert files(tmp_path / "lake") == before
+
+
+@pytest.mark.parametrize(
+    "gone",
+    [
+        ("evidence",),
+        ("scored-runs",),
+        ("evidence", "scored-runs"),
+        (".stillhouse",),
+        (".stillhouse", "evidence", "scored-runs"),
+        (".stillhouse", "evidence", "scored-runs", "distilled", "quarantine"),
+    ],
+)
+def test_whole_folders_are_made_anew(gone: tuple[str, ...], grown: Path, tmp_path: Path) -> None:
+    """Evidence and scored runs, the state, even all that is derived but for the receipts: each
+    row comes back with the time of its first reading (SPEC L2)."""
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    before = files(lake)
+    for folder in gone:
+        shutil.rmtree(lake / folder)
+    run(lake, FAR)
+    assert files(lake) == before
+    assert _verified(lake)
+    check_clean(lake)
+
+
+def test_a_lost_state_forgets_no_file(grown: Path, tmp_path: Path) -> None:
+    """A day and a split that the logs no longer have go, though only the receipts knew them."""
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    shutil.rmtree(lake / ".stillhouse")
+    put(lake, "scrum_reviews", rows(0, 1))
+    run(lake, FIRST)
+    (lake / "_kb" / "a_stem_of_nobody.jsonl").read_bytes()
+    other = from_scratch(lake, tmp_path / "other")
+    for path in (f for f in files(lake) if "a_stem_of_nobody" not in f):
+        assert path in files(other), path
+    check_accounted(lake)
+    assert _verified(lake)
+
+
+def test_another_lakes_state_is_not_believed(grown: Path, tmp_path: Path) -> None:
+    """A state file of another lake names other hashes: everything is made anew."""
+    other = tmp_path / "other"
+    put(other, "scrum_reviews", rows(100, 140))
+    run(other)
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    shutil.copy(lake / ".stillhouse" / "state.json", other / ".stillhouse" / "state.json")
+    run(other)
+    check_accounted(other)
+    assert files(other, "evidence") == files(from_scratch(other, tmp_path / "x"), "evidence")
+
+
+# ------------------------------------------------------------------------ raw logs change
+
+
+def test_a_changed_log_is_noticed_and_read_anew(tmp_path: Path) -> None:
+    """A byte that changes under the part that was read is noticed and said, whether or not the
+    log grew; what was made of the old bytes goes."""
+    for more in (b"", rows(60, 64)):
+        lake = tmp_path / f"lake{len(more)}"
+        log = put(lake, "scrum_reviews", rows(0, 60))
+        run(lake)
+        data = log.read_bytes()
+        log.write_bytes(data.replace(b"module 7 ", b"module 8 ") + more)
+        report = run(lake, FIRST)
+        assert any("changed where it had been read" in note for note in report.notes)
+        check_accounted(lake)
+        assert files(lake) == files(from_scratch(lake, lake / "other"))
+        assert _verified(lake)
+
+
+def test_a_truncated_log_is_read_anew(tmp_path: Path) -> None:
+    """A log that became shorter, even empty, takes its later rows and days with it."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 60))
+    run(tmp_path)
+    for end in (31, 1, 0):
+        log.write_bytes(rows(0, end))
+        assert any("changed" in note for note in run(tmp_path).notes)
+        check_accounted(tmp_path)
+        assert files(tmp_path) == files(from_scratch(tmp_path, tmp_path / f"other{end}"))
+        assert _verified(tmp_path)
+
+
+def test_a_removed_log_is_said_and_its_rows_stay(tmp_path: Path) -> None:
+    """Rows whose log is gone are not lost with it; each run says that they cannot be traced."""
+    put(tmp_path, "audits", rows(0, 9))
+    log = put(tmp_path, "scrum_reviews", rows(0, 9))
+    run(tmp_path)
+    before = files(tmp_path)
+    log.unlink()
+    for _ in range(2):
+        notes = run(tmp_path, SECOND).notes
+        assert any("_kb/scrum_reviews.jsonl: is gone" in note for note in notes)
+        assert files(tmp_path) == before
+
+
+def test_a_copied_lake_is_still_done(grown: Path, tmp_path: Path) -> None:
+    """A copy with new inodes and times is known by its hashes: nothing is read anew."""
+    copy = tmp_path / "copy"
+    shutil.copytree(grown, copy, copy_function=shutil.copyfile)
+    before = visible(copy)
+    store = CountingStore(LocalStore(copy))
+    report = run(store, FAR)
+    assert visible(copy) == before
+    assert report.notes == []
+    assert store.bytes["read", "_kb"] <= 100  # the torn tail; the rest is hashed, not read
+    before_again = stamps(copy)
+    store = CountingStore(LocalStore(copy))
+    run(store, FAR)
+    assert stamps(copy) == before_again
+    assert "open" not in store.paths, "hashed once is known by name again"
+
+
+def test_another_version_reads_anew(tmp_path: Path) -> None:
+    """Evidence that another version of the code made is made anew by this one, and says so."""
+    _grown(tmp_path, 2)
+    before = files(tmp_path)
+    path = tmp_path / ".stillhouse" / "state.json"
+    with _work(tmp_path, version="9.9.9") as work:
+        pipeline.read_raw(work)
+        work.commit()
+        assert any("read by other code" in note for note in work.notes)
+    assert b"9.9.9" in path.read_bytes()
+    report = run(tmp_path, FAR)
+    assert any("9.9.9" in note for note in report.notes)
+    assert files(tmp_path) == before
+
+
+@contextmanager
+def _work(root: Path, version: str) -> Iterator[Work]:
+    """A run of another version of the program."""
+    store = LocalStore(root)
+    with store.lock("a test"):
+        yield Work(
+            store, _state(root), InlineEngine(), recorded_at=SECOND, version=version, scratch=root
+        )
+
+
+def test_more_logs_than_a_process_may_open(tmp_path: Path) -> None:
+    """The number of logs is not bounded by the number of files a process may have open."""
+    for number in range(120):
+        put(tmp_path, f"log_{number:03}", rows(number, number + 1))
+    code = (
+        "import resource, sys; from stillhouse.cli.app import run; "
+        "resource.setrlimit(resource.RLIMIT_NOFILE, (60, 60)); sys.exit(run(sys.argv[1:]))"
+    )
+    command = [sys.executable, "-c", code, "evidence", str(tmp_path), "--engine", "inline"]
+    told = subprocess.run(command, env=environment(), capture_output=True, text=True, check=False)
+    assert told.returncode == 0, told.stderr
+    assert len(list(lines(tmp_path, "evidence"))) == 120
+
+
+def test_a_thousand_runs_leave_no_thousand_folders(tmp_path: Path) -> None:
+    """What staging needs is gone afterwards, folders too."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 3))
+    for number in range(3, 6):
+        run(tmp_path)
+        add(log, rows(number, number + 1))
+    inside = {path.name for path in (tmp_path / ".stillhouse").iterdir()}
+    assert inside == {"lock", "state.json", "index"}
+
+
+def test_a_lake_in_memory(tmp_path: Path) -> None:
+    """The same job over a store that is no disk gives the same bytes."""
+    demo(tmp_path, 80)
+    store = MemoryStore()
+    for path, data in files(tmp_path, "_kb").items():
+        store.create(path, data)
+    run(store)
+    run(tmp_path)
+    found = {entry.path: store.read(entry.path) for entry in store.list("")}
+    assert {path: data for path, data in found.items() if path.split("/")[0] in DERIVED} == files(
+        tmp_path
+    )
+
+
+# --------------------------------------------------------------------------------- locking
+
+
+def test_a_second_writer_is_told_who_holds_the_lake(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Of two runs at once the second ends in one line that names the first; readers go on."""
+    put(tmp_path, "scrum_reviews", rows(0, 9))
+    run(tmp_path)
+    add(tmp_path / "_kb" / "scrum_reviews.jsonl", rows(9, 12))
+    entered, leave = threading.Event(), threading.Event()
+
+    def hold(stage: str, done: int, total: int | None, /) -> None:
+        entered.set()
+        assert leave.wait(60)
+
+    first = threading.Thread(
+        target=pipeline.run_lake,
+        args=(LocalStore(tmp_path), InlineEngine(), ExportOptions(), SECOND, hold),
+    )
+    first.start()
+    try:
+        assert entered.wait(60)
+        with pytest.raises(LakeLockedError, match="is being written by stillhouse"):
+            run(tmp_path)
+        assert issubclass(LakeLockedError, LakeError)
+        capfd.readouterr()
+        for command in ("run", "evidence", "score", "export"):
+            assert program([command, str(tmp_path), "--engine", "inline"]) == 3
+            told = capfd.readouterr().err.strip()
+            assert "is being written by stillhouse" in told
+            assert len(told.splitlines()) == 1
+        wanted = next(line["id"] for _, line in lines(tmp_path, "distilled/sft"))
+        for arguments in (["inspect"], ["verify"], ["trace", wanted]):
+            assert program([arguments[0], str(tmp_path), *arguments[1:]]) == 0
+    finally:
+        leave.set()
+        first.join(60)
+    assert check_accounted(tmp_path) == 12
+    assert run(tmp_path).read == {}
+
+
+def test_two_programs_at_once(tmp_path: Path) -> None:
+    """Several programs started together: whoever loses says so with exit code 3, and the lake
+    is as one run leaves it."""
+    demo(tmp_path, 80)
+    command = [sys.executable, "-m", "stillhouse", "run", str(tmp_path), "--workers", "1"]
+    command += ["--recorded-at", FIRST]
+    started = [
+        subprocess.Popen(command, env=environment(), stderr=subprocess.PIPE, text=True)
+        for _ in range(3)
+    ]
+    ended = [(process.communicate()[1], process.returncode) for process in started]
+    assert {code for _, code in ended} <= {0, 3}
+    assert 0 in {code for _, code in ended}
+    for said, code in ended:
+        assert code == 0 or "is being written by stillhouse" in said
+        assert "Traceback" not in said
+    run(tmp_path)
+    assert visible(tmp_path) == visible(from_scratch(tmp_path, tmp_path / "other"))
