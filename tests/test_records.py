@@ -443,3 +443,17 @@ def test_an_error_is_one_line_and_survives_a_process(kind: type[Exception]) -> N
     assert str(again) == str(error)
     assert again.__dict__ == error.__dict__
     assert kind.exit_code == (2 if issubclass(kind, UsageError) else 3)
+
+
+def test_a_wrong_type_does_not_hide_the_other_rules() -> None:
+    """Beside a field of the wrong type, the rules of all other fields are still reported."""
+    row = {"id": " ", "instruction": 5, "context": "", "response": "", "source_run_id": "r"}
+    problems = validate({**row, "category": "maybe", "created_at": "soon"}, SftSample)
+    assert {problem.partition(":")[0] for problem in problems} == {
+        "id",
+        "instruction",
+        "response",
+        "category",
+        "created_at",
+        "provenance",
+    }

@@ -14,6 +14,7 @@ import re
 import struct
 import unicodedata
 from collections.abc import Iterator
+from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
 
@@ -27,7 +28,6 @@ from stillhouse.records import (
     CATEGORIES,
     EvidenceRecord,
     Message,
-    has_substance,
 )
 from stillhouse.sources import (
     build_instruction,
@@ -139,7 +139,7 @@ def norm(text: str) -> bytes:
     `unicodedata`, which is asked only about characters that could change.
     """
     data = text.strip().encode()
-    if data.isascii() or not (data.translate(None, _STABLE) or _UNSTABLE.search(data)):
+    if text.isascii() or not (data.translate(None, _STABLE) or _UNSTABLE.search(data)):
         return data
     return unicodedata.normalize("NFC", text.strip()).encode()
 
@@ -150,13 +150,21 @@ def messages_key(messages: list[Message]) -> bytes:
     What a trainer would not tell apart has one key: a developer's message is a system's,
     and a call's arguments are the same as an object and as its JSON text.
     """
+    return _key_and_words(messages)[0]
+
+
+def _key_and_words(messages: list[Message]) -> tuple[bytes, bool]:
+    """`messages_key`, and `has_substance`, which the key's way over the words sees too."""
     hashed = sha256()
+    substance = False
     for message in messages:
         role = "system" if message.role == "developer" else message.role
         content = norm(message.text())
-        hashed.update(b"%s %d:" % (role.encode(), len(content)))
-        hashed.update(content)
+        hashed.update(b"%b %d:%b" % (role.encode(), len(content), content))
+        if content:
+            substance = True
         if message.tool_calls:
+            substance = True
             # Call ids are drawn anew by every run and say nothing.
             calls = [
                 (call.function.name, _arguments(call.function.arguments))
@@ -169,7 +177,7 @@ def messages_key(messages: list[Message]) -> bytes:
             data = _KEY_ENCODER.encode(message.content)
             hashed.update(b"media %d:" % len(data))
             hashed.update(data)
-    return hashed.digest()
+    return hashed.digest(), substance
 
 
 def _arguments(given: Any) -> Any:
@@ -196,32 +204,33 @@ class Keys(NamedTuple):
 
 def keys_of(record: EvidenceRecord, stem: str) -> Keys:
     """The group keys and flags of one record."""
-    flags = 0
-    source = source_for(stem)
-    if source.source_class == "extraction":
-        flags = NOT_INSTRUCTABLE | EXTRACTION
+    flags = _stem_flags(stem)
     if record.model_role == "extractor":
         flags |= NOT_INSTRUCTABLE
-    messages = record.messages
-    asked = prompt_of(record)
-    if not has_substance(asked):
+    prompt, substance = _key_and_words(prompt_of(record))
+    if not substance:
         flags |= NOT_INSTRUCTABLE
-    prompt = messages_key(asked)
-    answer = sha256(prompt)
-    text = norm(record.text)
-    if not text:
+    said = norm(record.text)
+    if not said:
         flags |= EMPTY
+    messages = record.messages
     if messages is not None:
-        if any(message.has_other_media() for message in messages):
-            flags |= OTHER_MEDIA
-        if text and is_conversation(record):
-            said = answer_of(record)
-            if not has_substance(said):
+        for message in messages:
+            if message.has_other_media():
+                flags |= OTHER_MEDIA
+        if said and is_conversation(record):
+            said, substance = _key_and_words(answer_of(record))
+            if not substance:
                 flags |= NOT_INSTRUCTABLE
-            text = messages_key(said)
-    answer.update(text)
-    task = sha256(record.task_id.encode())
-    return Keys(task.digest()[:KEY_BYTES], prompt[:KEY_BYTES], answer.digest()[:KEY_BYTES], flags)
+    task = sha256(record.task_id.encode()).digest()
+    answer = sha256(prompt + said).digest()
+    return Keys(task[:KEY_BYTES], prompt[:KEY_BYTES], answer[:KEY_BYTES], flags)
+
+
+@lru_cache(maxsize=1024)
+def _stem_flags(stem: str) -> int:
+    """The flags of all rows of a stem; finding the source of each row's takes far longer."""
+    return NOT_INSTRUCTABLE | EXTRACTION if source_for(stem).source_class == "extraction" else 0
 
 
 def pack_row(

@@ -14,7 +14,15 @@ import functools
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Any, Final, Literal, TypeVar, get_type_hints
+from typing import (
+    Any,
+    Final,
+    Literal,
+    TypeVar,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
 import msgspec
 
@@ -499,11 +507,26 @@ def validate(row: bytes | Mapping[str, Any], kind: type[Record]) -> list[str]:
     problems, values = field_problems(row, kind)
     if not problems:
         return kind(**values).problems()
-    # Rules that span fields need the whole record; those of one part do not.
-    provenance = values.get("provenance")
-    if isinstance(provenance, Provenance):
-        problems += provenance.problems()
+    # The other fields have rules beyond their types, which only a whole record can be asked.
+    bad = {problem.partition(":")[0].partition(".")[0] for problem in problems}
+    hints = _hints(kind)
+    for field in fields_of(kind):
+        if field.name not in values and field.required:
+            values[field.name] = _stand_in(hints[field.name])
+    for problem in kind(**values).problems():
+        named = problem.partition(":")[0].replace(",", ".")
+        if bad.isdisjoint(name.strip() for name in named.split(".")):
+            problems.append(problem)
     return problems
+
+
+def _stand_in(hint: Any) -> Any:
+    """A value of a field's type, for a field that has none of its own."""
+    if get_origin(hint) is Literal:
+        return get_args(hint)[0]
+    if hint is Provenance:
+        return Provenance(source_file="-", line_offset=0, sig_hash="0" * 64, recorded_at="-")
+    return (get_origin(hint) or hint)()
 
 
 def field_problems(

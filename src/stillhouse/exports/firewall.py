@@ -275,6 +275,7 @@ _WORDS: Final[dict[str, str]] = {
     "missing_evidence": "the evidence of this run is not there",
     "no_partner": "{category} without another verdict on the same prompt to compare with",
     "over_max_pairs": "the task has its --max-pairs already",
+    "unpaired": "stands by itself, with a label and without a partner",
     "identical_sides": "chosen and rejected are the same once secrets are taken out",
     "secret": "holds a secret, and --on-secret is drop",
     "not_scored": "no scored run speaks for this evidence",

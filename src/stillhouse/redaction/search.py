@@ -1,9 +1,9 @@
 """Finds secrets in the bytes of a text, or of JSON made of texts.
 
-A *run* is made of letters, digits, ``_``, ``-`` and ``+``; it is *dense* when enough of it
-remains once the commonest letters are dropped (see the package). The search goes from dense
-run to dense run and looks closely around each: for a mark, a shape, a name. Private key
-blocks and passwords in URLs are found by themselves.
+A *run* is made of letters, digits and signs such as ``_``, ``-`` and ``/``; it is *dense*
+when enough of it remains once the commonest letters are dropped (see the package). The
+search goes from dense run to dense run and looks closely around each: for a mark, a shape,
+a name. Private key blocks and passwords in URLs are found by themselves.
 
 The search is strict or lenient. The lenient one is for JSON: escapes make gaps wider there,
 so it looks further back, takes a candidate without judging it, and stops at the first.
