@@ -17,7 +17,7 @@ UV_READY := $(filter .tools/bin/uv,$(UV))
 VENV := .venv
 PY := $(VENV)/bin/python
 STAMPS := $(VENV)/.stamps
-INSTALL := "$(UV)" pip install --quiet --compile-bytecode --python $(PY)
+INSTALL := "$(UV)" pip install --quiet --python $(PY)
 
 DEMO ?= demo-lake
 DEMO_ROWS ?= 400
@@ -95,7 +95,7 @@ $(STAMPS)/runtime: locks/runtime.txt pyproject.toml | $(UV_READY)
 			echo "stillhouse needs one of Python $(PYTHONS); none runs here. Install one, or say which: make setup PYTHON=/path/to/python" >&2; exit 1; }; \
 		"$(UV)" venv --quiet --clear --python "$$python" $(VENV); }
 	@echo "setup: installing locks/runtime.txt"
-	@$(INSTALL) --no-deps --require-hashes -r locks/runtime.txt
+	@$(INSTALL) --compile-bytecode --no-deps --require-hashes -r locks/runtime.txt
 	@$(INSTALL) --no-deps -e .
 	@mkdir -p $(STAMPS) && touch $@
 

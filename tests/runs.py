@@ -168,9 +168,9 @@ def check_accounted(root: Path) -> int:
             found[origin["source_file"], origin["line_offset"], origin["sig_hash"]] += 1
             assert scored.pop(hashlib.sha256(evidence).hexdigest(), 0) == 1, "not scored once"
     assert not scored, "scored runs without evidence"
-    for _, line in lines(root, "quarantine"):
-        if line["stage"] == "evidence":
-            found[line["source_file"], line["line_offset"], line["sig_hash"]] += 1
+    for _, row in lines(root, "quarantine"):
+        if row["stage"] == "evidence":
+            found[row["source_file"], row["line_offset"], row["sig_hash"]] += 1
     assert found == wanted
     return wanted.total()
 

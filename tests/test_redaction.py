@@ -208,6 +208,7 @@ PARTS: list[tuple[str, str, str, str]] = [
     ("secret", "https://x.org/v1?user=1&access_token=", some(ALNUM, 32), "&page=2"),
     ("secret", "The API key:\n\n", some(ALNUM, 32), "\n"),
     ("secret", '- name: API_KEY\n  "name": "API_KEY", "value": "', some(ALNUM, 32), '"'),
+    ("secret", "api_key:\\n", some(ALNUM, 32), "\\n"),
     ("secret", "api_secret=", "550e8400-e29b-41d4-a716-446655440000", ""),
 ]
 
@@ -231,18 +232,16 @@ PLACES: dict[str, str] = {
 }
 
 
-@pytest.mark.parametrize("place", PLACES)
 @pytest.mark.parametrize(("kind", "token"), TOKENS, ids=lambda value: value[:12])
-def test_token_is_replaced_wherever_it_stands(kind: str, token: str, place: str) -> None:
+def test_token_is_replaced_wherever_it_stands(kind: str, token: str) -> None:
     """A token goes, whole, out of every place, under its kind, and is counted."""
-    text = PLACES[place].replace("{{", "{").replace("}}", "}").replace("{}", token)
-    counts: Counter[str] = Counter()
-    clean = redact(text, counts)
-    assert token not in clean
-    assert clean == text.replace(token, f"[REDACTED:{kind}]")
-    assert counts == {kind: text.count(token)}
-    assert suspicious(text.encode())
-    assert suspicious(msgspec.json.encode([text]))
+    for name, place in PLACES.items():
+        text = place.replace("{{", "{").replace("}}", "}").replace("{}", token)
+        counts: Counter[str] = Counter()
+        assert redact(text, counts) == text.replace(token, f"[REDACTED:{kind}]"), name
+        assert counts == {kind: text.count(token)}, name
+        assert suspicious(text.encode()), name
+        assert suspicious(msgspec.json.encode([text])), name
 
 
 @pytest.mark.parametrize(("kind", "before", "secret", "after"), PARTS)
@@ -317,6 +316,8 @@ HARMLESS = [
     f"{'-' * 5}BEGIN PRIVATE KEY{'-' * 5} and {'-' * 5}END PRIVATE KEY{'-' * 5} are the markers",
     f"{'-' * 5}BEGIN PUBLIC KEY{'-' * 5}\n{some(BASE64, 64)}\n{'-' * 5}END PUBLIC KEY{'-' * 5}",
     "token [REDACTED:github], api_key=[REDACTED:openai], postgres://u:[REDACTED:url-password]@h",
+    '"token": "550e8400-e29b-41d4-a716-446655440000"',
+    "token = Zk3Rq8Vw1Xc5Bn7Mj2Lp(argument)",
     "publicKeyToken=" + some(HEX, 16),
     "call_" + some(ALNUM, 24),
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + some(BASE64, 43) + " me@host",
@@ -394,6 +395,16 @@ def test_overlapping_finds_are_one_named_by_the_more_telling() -> None:
         counts: Counter[str] = Counter()
         assert redact(text, counts) == text.replace(token, "[REDACTED:github]")
         assert counts == {"github": 1}
+
+
+def test_secrets_glued_to_one_another_all_go() -> None:
+    """A token right behind another is found, in one call, however many there are."""
+    token = "AI" + "za" + some(URL64, 35)
+    assert redact(token * 20, {}) == "[REDACTED:google-api-key]" * 20
+    shaped = some(ALNUM, 3) + "8" + "Q~" + some(ALNUM, 34)
+    assert redact(shaped + "gh" + "p_" + some(ALNUM, 36), {}) == (
+        "[REDACTED:azure-client-secret][REDACTED:github]"
+    )
 
 
 # ---------------------------------------------------------------------------- structures

@@ -34,7 +34,8 @@ def test_blanks_say_nothing() -> None:
 def test_long_values_do_not_drown_a_reason() -> None:
     """A quoted value keeps to one line and 60 characters, a list of names to five."""
     assert quoted("a\n b") == "'a b'"
-    assert len(quoted("x" * 500)) == 62
+    assert quoted("x" * 500) == "'xxxxxxxx…'"
+    assert quoted("a few words " * 9) == f"'{'a few words ' * 4}a few words …'"
     assert listed("abcde") == "'a', 'b', 'c', 'd', 'e'"
     assert listed("abcdefg").endswith("'e' and 2 more")
 

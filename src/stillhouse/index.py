@@ -124,6 +124,15 @@ def is_conversation(record: EvidenceRecord) -> bool:
     return end - start > 1 or (end > start and bool(record.messages[start].tool_calls))
 
 
+def is_answer(messages: list[Message]) -> bool:
+    """True when the assistant says something or calls a tool: what the user says in between
+    is nothing to learn."""
+    return any(
+        message.role == "assistant" and (message.tool_calls or message.text().strip())
+        for message in messages
+    )
+
+
 # Bytes that lead only characters which NFC leaves as they are: ASCII, continuation bytes,
 # U+0080 to U+02FF, and (but for `_UNSTABLE`) the punctuation and symbols of U+2000 to U+2FFF.
 _STABLE: Final = bytes(range(0xCC)) + b"\xe2"
@@ -210,18 +219,19 @@ def keys_of(record: EvidenceRecord, stem: str) -> Keys:
     prompt, substance = _key_and_words(prompt_of(record))
     if not substance:
         flags |= NOT_INSTRUCTABLE
-    said = norm(record.text)
-    if not said:
+    for message in record.messages or ():
+        if message.has_other_media():
+            flags |= OTHER_MEDIA
+    if not record.text.strip():
         flags |= EMPTY
-    messages = record.messages
-    if messages is not None:
-        for message in messages:
-            if message.has_other_media():
-                flags |= OTHER_MEDIA
-        if said and is_conversation(record):
-            said, substance = _key_and_words(answer_of(record))
-            if not substance:
-                flags |= NOT_INSTRUCTABLE
+        said = b""
+    elif is_conversation(record):
+        turns = answer_of(record)
+        said = messages_key(turns)
+        if not is_answer(turns):
+            flags |= NOT_INSTRUCTABLE
+    else:
+        said = norm(record.text)
     task = sha256(record.task_id.encode()).digest()
     answer = sha256(prompt + said).digest()
     return Keys(task[:KEY_BYTES], prompt[:KEY_BYTES], answer[:KEY_BYTES], flags)

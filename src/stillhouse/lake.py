@@ -143,12 +143,19 @@ class RawLine(NamedTuple):
     digest: str
 
 
-def read_lines(store: Store, path: str, part: ByteRange) -> Iterator[RawLine]:
+def read_lines(
+    store: Store,
+    path: str,
+    part: ByteRange,
+    longest: int = MAX_LINE_BYTES,
+    at_once: int = UNIT_BYTES + MAX_LINE_BYTES,
+) -> Iterator[RawLine]:
     """The lines of a range, blank ones too, in bounded memory.
 
-    Line ends are ``\\n`` or ``\\r\\n`` and belong to no line.
+    Line ends are ``\\n`` or ``\\r\\n`` and belong to no line. A line of more than ``longest``
+    bytes is only hashed; a range of more than ``at_once`` bytes is read block by block.
     """
-    if part.end - part.start <= UNIT_BYTES + MAX_LINE_BYTES:
+    if part.end - part.start <= at_once:
         data = store.read(path, part.start, part.end)
         if len(data) != part.end - part.start:
             raise LakeChangedError("became shorter while it was read", where=path)
@@ -159,21 +166,23 @@ def read_lines(store: Store, path: str, part: ByteRange) -> Iterator[RawLine]:
         for number, line in enumerate(lines, part.first_line):
             if line.endswith(b"\r"):
                 line = line[:-1]
-            if len(line) > MAX_LINE_BYTES:
+            if len(line) > longest:
                 yield RawLine(number, len(line), None, hashlib.sha256(line).hexdigest())
             else:
                 yield RawLine(number, len(line), line, "")
         return
-    yield from _read_long_lines(store, path, part)
+    yield from _read_long_lines(store, path, part, longest, min(_BLOCK, at_once))
 
 
-def _read_long_lines(store: Store, path: str, part: ByteRange) -> Iterator[RawLine]:
+def _read_long_lines(
+    store: Store, path: str, part: ByteRange, longest: int, block_bytes: int
+) -> Iterator[RawLine]:
     """The same for a range that holds a huge line: block by block, huge lines only hashed."""
     number, position = part.first_line, part.start
     pending = bytearray()
     size, hashed = 0, hashlib.sha256()
     while position < part.end:
-        block = store.read(path, position, min(position + _BLOCK, part.end))
+        block = store.read(path, position, min(position + block_bytes, part.end))
         if not block:
             raise LakeChangedError("became shorter while it was read", where=path)
         position += len(block)
@@ -183,23 +192,25 @@ def _read_long_lines(store: Store, path: str, part: ByteRange) -> Iterator[RawLi
             stop = len(block) if newline < 0 else newline
             size += stop - at
             pending += block[at:stop]
-            if len(pending) > MAX_LINE_BYTES + 1:
+            if len(pending) > longest + 1:
                 # One byte stays behind: it may be the CR of the line end.
                 hashed.update(memoryview(pending)[:-1])
                 del pending[:-1]
             if newline >= 0:
-                yield _finish(number, size, pending, hashed)
+                yield _finish(number, size, pending, hashed, longest)
                 number, size, pending, hashed = number + 1, 0, bytearray(), hashlib.sha256()
             at = stop + 1
     if size:
-        yield _finish(number, size, pending, hashed)
+        yield _finish(number, size, pending, hashed, longest)
 
 
-def _finish(number: int, size: int, pending: bytearray, hashed: hashlib._Hash) -> RawLine:
+def _finish(
+    number: int, size: int, pending: bytearray, hashed: hashlib._Hash, longest: int
+) -> RawLine:
     if pending.endswith(b"\r"):
         del pending[-1]
         size -= 1
-    if size == len(pending) and size <= MAX_LINE_BYTES:
+    if size == len(pending) and size <= longest:
         return RawLine(number, size, bytes(pending), "")
     hashed.update(pending)
     return RawLine(number, size, None, hashed.hexdigest())

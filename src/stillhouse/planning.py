@@ -53,8 +53,9 @@ def plan_file(work: Work, raw: RawFile, with_scores: bool) -> Plan | None:
             scan.pass_over(end)
             epochs = [*epochs[:-1], msgspec.structs.replace(epochs[-1], end=end)]
     if unchanged and same_code and whole:
-        work.moved.add(raw.stem)
-        if raw.size == old.end:
+        if raw.size == old.end + old.torn:
+            work.moved.add(raw.stem)
+        if raw.size == old.end and not old.torn:
             # The same bytes under another fingerprint: a copy, a backup, a touch.
             work.state.raw[raw.stem] = msgspec.structs.replace(old, fingerprint=raw.fingerprint)
             return None

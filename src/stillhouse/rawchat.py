@@ -55,7 +55,8 @@ def conversation(messages: list[Message] | None, prompt: str | None) -> list[Mes
     is passed over.
     """
     if prompt is not None and said(prompt):
-        messages = _with_prompt(messages or [], prompt)
+        user = Message(role="user", content=prompt)
+        messages = _with_prompt(messages, user) if messages else [user]
     if not messages:
         return None
     for message in messages:
@@ -65,13 +66,13 @@ def conversation(messages: list[Message] | None, prompt: str | None) -> list[Mes
     return messages
 
 
-def _with_prompt(messages: list[Message], prompt: str) -> list[Message]:
+def _with_prompt(messages: list[Message], prompt: Message) -> list[Message]:
     if any(message.role == "user" for message in messages):
         return messages
     start = 0
     while start < len(messages) and messages[start].role in ("system", "developer"):
         start += 1
-    return [*messages[:start], Message(role="user", content=prompt), *messages[start:]]
+    return [*messages[:start], prompt, *messages[start:]]
 
 
 def _typed_calls(message: Message) -> Message:

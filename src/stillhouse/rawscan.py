@@ -104,14 +104,12 @@ class RawScan:
 
     def digest(self) -> FileDigest:
         """The digest of bytes 0 to `end`, with `lines` as its rows."""
-        if self.end == self._size:
+        if self.end == self._position:
             return self._hash.digest(self._path, self.lines)
         # A torn tail was hashed along the way: hash again without it. Rare and once a run.
-        self._hash = BlockHasher()
-        self._position = 0
-        for _ in self._blocks(self.end):
-            pass
-        return self._hash.digest(self._path, self.lines)
+        again = RawScan(self._store, self._path, self._size)
+        again.pass_over(self.end)
+        return again._hash.digest(self._path, self.lines)
 
     def _blocks(self, end: int, size: int = _BLOCK) -> Iterator[bytes]:
         if self._position >= end:

@@ -325,13 +325,17 @@ def count_problems(name: str, value: float, least: int = 0) -> list[str]:
 def _metadata(own: dict[str, Any] | None, about: Mapping[str, str | None] | None) -> dict[str, Any]:
     if not about:
         return own or {}
-    return {**(own or {}), **{name: text for name, text in about.items() if said(text)}}
+    metadata = {**own} if own else {}
+    for name, text in about.items():
+        if said(text):
+            metadata[name] = text
+    return metadata
 
 
 def _files(file: str | None, others: Words) -> list[str]:
     files = words(others)
-    if said(file):
-        return [str(file), *(other for other in files if other != file)]
+    if file and said(file):
+        return [file, *(other for other in files if other != file)] if files else [file]
     return files
 
 

@@ -27,14 +27,21 @@ OVERRIDE_CATEGORY: Final[Mapping[OverrideDecision, Category]] = {
 """What a person's decision means (SPEC C4)."""
 
 _LONGEST_QUOTE: Final = 60
+_HINT: Final = 8
 _MOST_NAMES: Final = 5
 
 
 def quoted(text: object) -> str:
-    """A value in quotes, cut where it would drown the reason it stands in."""
+    """A value in quotes, cut where it would drown the reason it stands in.
+
+    Cut between words, and a word too long to stand there is only hinted at: half a token or
+    half a password would not be known for what it is when secrets are taken out.
+    """
     plain = " ".join(str(text).split())
-    short = plain if len(plain) <= _LONGEST_QUOTE else plain[: _LONGEST_QUOTE - 1] + "…"
-    return f"'{short}'"
+    if len(plain) > _LONGEST_QUOTE:
+        whole = plain[:_LONGEST_QUOTE].rpartition(" ")[0]
+        plain = f"{whole} …" if whole else f"{plain[:_HINT]}…"
+    return f"'{plain}'"
 
 
 def listed(names: Iterable[str]) -> str:

@@ -16,7 +16,13 @@ _GAPS: Final = re.compile(r"[\s_-]+")
 
 def word(text: object) -> str:
     """A vocabulary word in its plain form: `` Request-Changes`` reads ``request_changes``."""
-    return _GAPS.sub("_", text.strip().casefold()) if isinstance(text, str) else ""
+    if not isinstance(text, str):
+        return ""
+    plain = text.strip().casefold()
+    # Most words are plain already, and looking is far cheaper than substituting.
+    if plain.isidentifier() and "__" not in plain:
+        return plain
+    return _GAPS.sub("_", plain)
 
 
 def said(text: str | None) -> str | None:

@@ -31,12 +31,11 @@ class Trial(NamedTuple):
 
     ``kill_at`` is the number of the operation at which it does (0-based; None: never),
     ``after`` the seconds after which it is killed from outside. ``victim`` is ``self`` or
-    ``worker``. A run that ends well leaves the number of its operations in ``report``.
+    ``worker``.
     """
 
     lake: str
     recorded_at: str
-    report: str
     kill_at: int | None = None
     after: float | None = None
     workers: int = 0
@@ -67,6 +66,19 @@ class MortalStore(WatchedStore):
         self.operations += 1
 
 
+class RecordingStore(MortalStore):
+    """Keeps every content that a file was ever visible with."""
+
+    def __init__(self, inner: Store, trial: Trial) -> None:
+        super().__init__(inner, trial)
+        self.published: dict[str, set[bytes]] = {}
+
+    def publish(self, staged: str, target: str, *, durable: bool = True) -> None:
+        """Look at the file before it is moved."""
+        self.published.setdefault(target, set()).add(self.inner.read(staged))
+        super().publish(staged, target, durable=durable)
+
+
 def children(process: int) -> list[int]:
     """The processes that this one started and that live."""
     found = Path(f"/proc/{process}/task/{process}/children").read_text().split()
@@ -93,7 +105,6 @@ def run_trial(trial: Trial) -> int:
     except StillhouseError as error:
         print(error, file=sys.stderr)
         return BROKEN
-    Path(trial.report).write_text(str(store.operations))
     return DONE
 
 

@@ -19,16 +19,16 @@ import pytest
 
 from stillhouse.receipts import verify_lake
 from stillhouse.storage import LocalStore
-from tests.crash.killer import DONE, NO_WORKER, REFUSED, Trial, children
+from tests.crash.killer import DONE, NO_WORKER, REFUSED, RecordingStore, Trial
 from tests.runs import (
     FIRST,
     SECOND,
     add,
     check_accounted,
     check_clean,
-    demo,
     environment,
     lines,
+    put,
     row,
     rows,
     run,
@@ -72,23 +72,33 @@ def fork() -> Iterator[Fork]:
 
 
 class Scene(NamedTuple):
-    """A lake before a run, what the run makes of it, and how many operations it takes."""
+    """A lake before a run, the contents its files may be seen with, what the run makes of it,
+    and how many operations it takes."""
 
     lake: Path
     recorded_at: str
     before: dict[str, bytes]
+    whole: dict[str, set[bytes]]
     after: dict[str, bytes]
     operations: int
 
 
-def _scene(lake: Path, recorded_at: str, fork: Fork) -> Scene:
+def _scene(lake: Path, recorded_at: str) -> Scene:
     undisturbed = lake.with_name(f"{lake.name}-undisturbed")
     _copy(lake, undisturbed)
-    report = lake.with_name(f"{lake.name}-report")
-    assert fork(Trial(str(undisturbed), recorded_at, str(report))) == DONE
+    store = RecordingStore(LocalStore(undisturbed), Trial(str(undisturbed), recorded_at))
+    run(store, recorded_at)
     check_accounted(undisturbed)
-    operations = int(report.read_text())
-    return Scene(lake, recorded_at, visible(lake), visible(undisturbed), operations)
+    before = visible(lake)
+    whole = {path: {data} for path, data in before.items()}
+    for path, contents in store.published.items():
+        whole.setdefault(path, set()).update(contents)
+    return Scene(lake, recorded_at, before, whole, visible(undisturbed), store.operations)
+
+
+def _outcome(number: int) -> bytes:
+    events = [{"name": "built", "ok": True}, {"name": "tested", "ok": number % 2 == 0}]
+    return row(number, scenario=f"s{number // 5}", events=events, report=f"Run {number}.") + b"\n"
 
 
 def _copy(lake: Path, target: Path) -> None:
@@ -97,38 +107,38 @@ def _copy(lake: Path, target: Path) -> None:
 
 
 @pytest.fixture(scope="module")
-def scenes(tmp_path_factory: pytest.TempPathFactory, fork: Fork) -> dict[str, Scene]:
+def scenes(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Scene]:
     """A first run; a run after rows were appended; and a run that rebuilds a changed log, with
     a torn line finished, days that go and scored runs that were deleted."""
     root = tmp_path_factory.mktemp("kill")
-    fresh = demo(root / "fresh", 80)
+    fresh = root / "fresh"
+    put(fresh, "scrum_reviews", rows(0, 24) + b"not json\n" + row(3) + b"\n\n")
+    put(fresh, "outcomes", b"".join(_outcome(number) for number in range(15)))
+    put(fresh, "auto_apply", rows(0, 6) + row(7)[:-2])
     grown = root / "grown"
     _copy(fresh, grown)
     run(grown, FIRST)
     changed = root / "changed"
     _copy(grown, changed)
-    log = grown / "_kb" / "scrum_reviews.jsonl"
-    add(log, rows(500, 512) + row(500) + b"\nnot json\n")
+    add(grown / "_kb" / "scrum_reviews.jsonl", rows(500, 512) + row(500) + b"\nnot json\n")
     add(grown / "_kb" / "auto_apply.jsonl", b"\n")
     add(grown / "_kb" / "a_new_stem.jsonl", rows(0, 5))
     log = changed / "_kb" / "outcomes.jsonl"
-    log.write_bytes(b"".join(log.read_bytes().splitlines(keepends=True)[4:]))
+    log.write_bytes(b"".join(_outcome(number) for number in range(15) if number % 3))
     add(changed / "_kb" / "auto_apply.jsonl", b'"}\n')
-    shutil.rmtree(changed / "scored-runs" / "2026" / "03" / "03")
+    shutil.rmtree(changed / "scored-runs" / "2026" / "02" / "03")
     (changed / "distilled" / "rag" / "rag_export.jsonl").unlink()
     lakes = {"first run": fresh, "grown": grown, "changed": changed}
-    return {
-        name: _scene(lake, FIRST if lake is fresh else SECOND, fork) for name, lake in lakes.items()
-    }
+    return {name: _scene(lake, FIRST if lake is fresh else SECOND) for name, lake in lakes.items()}
 
 
 def _check_between(lake: Path, scene: Scene) -> None:
-    """After a crash every visible file is whole: as it was, or as it will be."""
+    """After a crash every visible file is whole: as it was, or as a commit makes it."""
     for folder in ("evidence", "scored-runs", "distilled", "quarantine"):
         for _ in lines(lake, folder):
             pass
     for path, data in visible(lake).items():
-        assert data in (scene.before.get(path), scene.after.get(path)), path
+        assert data in scene.whole.get(path, ()), path
     listed = [entry.path for entry in LocalStore(lake).list("")]
     assert not [path for path in listed if path.endswith(".tmp")]
 
@@ -150,7 +160,7 @@ def _kill_at_operations(seed: int, scene: Scene, fork: Fork, folder: Path) -> No
     dice = random.Random(seed)
     lake = folder / "lake"
     _copy(scene.lake, lake)
-    trial = Trial(str(lake), scene.recorded_at, str(folder / "report"))
+    trial = Trial(str(lake), scene.recorded_at)
     operation = dice.randrange(scene.operations)
     assert fork(trial._replace(kill_at=operation)) == -signal.SIGKILL
     _check_between(lake, scene)
@@ -181,7 +191,7 @@ def test_killed_at_every_operation(
     for operation in range(scene.operations):
         lake = tmp_path / str(operation)
         _copy(scene.lake, lake)
-        trial = Trial(str(lake), scene.recorded_at, str(tmp_path / "report"))
+        trial = Trial(str(lake), scene.recorded_at)
         assert fork(trial._replace(kill_at=operation)) == -signal.SIGKILL
         _check_between(lake, scene)
         _check_end(lake, scene, trial, fork)
@@ -210,7 +220,7 @@ def test_killed_at_a_moment(
     scene = list(scenes.values())[seed % len(scenes)]
     lake = tmp_path / "lake"
     _copy(scene.lake, lake)
-    trial = Trial(str(lake), scene.recorded_at, str(tmp_path / "report"))
+    trial = Trial(str(lake), scene.recorded_at)
     for _ in range(2):
         ended = fork(trial._replace(after=dice.uniform(0.0, 0.35)))
         assert ended in (DONE, -signal.SIGKILL)
@@ -231,7 +241,7 @@ def test_killed_with_workers(
     scene = scenes["first run"]
     lake = tmp_path / "lake"
     _copy(scene.lake, lake)
-    trial = Trial(str(lake), scene.recorded_at, str(tmp_path / "report"), workers=2)
+    trial = Trial(str(lake), scene.recorded_at, workers=2)
     # In the parent there are fewer operations than in a run without workers.
     operation = int(share * 60)
     ended = fork(trial._replace(kill_at=operation, victim=victim))
@@ -278,8 +288,7 @@ def test_what_a_crash_leaves_can_be_looked_at(
     scene = scenes["grown"]
     lake = tmp_path / "lake"
     _copy(scene.lake, lake)
-    trial = Trial(str(lake), scene.recorded_at, str(tmp_path / "report"))
+    trial = Trial(str(lake), scene.recorded_at)
     assert fork(trial._replace(kill_at=0)) == -signal.SIGKILL
     report = verify_lake(LocalStore(lake))
     assert report.ok, report.problems
-    assert children(os.getpid()) is not None

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from stillhouse import pipeline
+from stillhouse import distil, pipeline
 from stillhouse.cli.app import run as program
 from stillhouse.engines import InlineEngine, LocalEngine
 from stillhouse.errors import LakeError, LakeLockedError
@@ -158,8 +158,7 @@ def test_growing_keeps_each_rows_time(tmp_path: Path) -> None:
     assert _verified(tmp_path)
 
 
-@pytest.mark.parametrize("workers", [1, 2, 3])
-@pytest.mark.parametrize("unit_bytes", [1500, 8 << 20])
+@pytest.mark.parametrize(("workers", "unit_bytes"), [(1, 8 << 20), (2, 1500), (3, 900)])
 def test_every_engine_gives_the_same_bytes(workers: int, unit_bytes: int, tmp_path: Path) -> None:
     """Processes, however many, write what one process writes: receipts and index included."""
     demo(tmp_path / "one", 80)
@@ -229,7 +228,7 @@ def test_scores_add_up(tmp_path: Path) -> None:
 
 # ------------------------------------------------------- edited, deleted, replaced: as it was
 
-_SPOILS: dict[str, Callable[[Path], None]] = {
+_SPOILS: dict[str, Callable[[Path], object]] = {
     "deleted": lambda path: path.unlink(),
     "emptied": lambda path: path.write_bytes(b""),
     "edited in place": lambda path: path.write_bytes(
@@ -237,7 +236,9 @@ _SPOILS: dict[str, Callable[[Path], None]] = {
     ),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-7]),
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"{}\n"),
-    "replaced": lambda path: (path.unlink(), path.write_bytes(b"x"))[0],
+    "replaced": lambda path: (
+        path.with_suffix(".new").write_bytes(b"x") and path.with_suffix(".new").replace(path)
+    ),
 }
 
 _PLACES = {
@@ -411,7 +412,7 @@ def test_another_version_reads_anew(tmp_path: Path) -> None:
     before = files(tmp_path)
     path = tmp_path / ".stillhouse" / "state.json"
     with _work(tmp_path, version="9.9.9") as work:
-        pipeline.read_raw(work)
+        distil.read_raw(work)
         work.commit()
         assert any("read by other code" in note for note in work.notes)
     assert b"9.9.9" in path.read_bytes()

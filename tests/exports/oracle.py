@@ -203,7 +203,8 @@ def see(stem: str, number: int, row: Mapping[str, Any], line: bytes) -> Seen:
     if len(talk) > 1 or any(message.get("tool_calls") for message in talk):
         answer = ("talk", *(_said(message) for message in talk))
     substance = any(words or calls for _, words, calls in prompt) and (
-        answer[0] == "text" or any(words or calls for _, words, calls in answer[1:])
+        answer[0] == "text"
+        or any(role == "assistant" and (words or calls) for role, words, calls in answer[1:])
     )
     return Seen(
         stem=stem,

@@ -143,8 +143,10 @@ def test_a_message_has_only_the_keys_that_it_has_values_for() -> None:
         ["role", "content", "tool_call_id", "name"],
         ["role", "content"],
     ]
-    empty = Message(role="assistant", content="x", tool_calls=[], tool_call_id="", name="")
-    assert json.loads(flat([empty])) == [{"role": "assistant", "content": "x"}]
+    nothing: list[dict[str, Any]] = [{"tool_calls": []}, {"tool_call_id": ""}, {"name": ""}]
+    for empty in nothing:
+        message = Message(role="assistant", content="x", **empty)
+        assert json.loads(flat([message])) == [{"role": "assistant", "content": "x"}]
 
 
 def test_a_developers_message_is_a_systems() -> None:

@@ -133,6 +133,12 @@ def test_a_sentence_end_is_better_than_a_gap_between_words() -> None:
     ]
 
 
+def test_a_sentence_may_fill_its_chunk_to_the_last_character() -> None:
+    """An end at the limit counts; signs that go on behind it are not an end."""
+    assert _chunks("One two. Three four five. Six seven", 25)[0] == "One two. Three four five."
+    assert _chunks("One two. Three four five... Six seven", 25)[0] == "One two."
+
+
 @pytest.mark.parametrize("ends", ["。", "！", "？", "。」"])  # noqa: RUF001
 def test_cjk_sentences_end_without_a_blank(ends: str) -> None:
     """Chinese and Japanese put no blank after a sentence."""
@@ -194,6 +200,12 @@ def test_an_overlap_begins_at_a_sentence_where_there_is_one() -> None:
         "Alpha beta gamma. Delta one.",
         "Delta one. Epsilon zeta eta theta iota kappa.",
     ]
+
+
+def test_an_overlap_does_not_begin_behind_an_abbreviation() -> None:
+    """What follows it begins no sentence, so that any word is as good."""
+    chunks = _chunks("Aa bb cc dd, see Dr. Ee and ff. Gg hh ii jj kk ll", 32, 16)
+    assert chunks[1].startswith("Dr. Ee")
 
 
 def test_an_overlap_begins_at_a_word_where_no_sentence_begins() -> None:

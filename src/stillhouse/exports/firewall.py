@@ -16,7 +16,7 @@ import msgspec
 from msgspec.structs import replace
 
 from stillhouse.errors import RecordError, StillhouseError
-from stillhouse.index import answer_of, messages_key, prompt_of
+from stillhouse.index import answer_of, is_answer, messages_key, prompt_of
 from stillhouse.interfaces import Refusal
 from stillhouse.records import (
     CATEGORIES,
@@ -142,7 +142,7 @@ class Joined(_Sealed):
         _put(self, "instruction", instruction)
         _put(self, "prompt", prompt)
         _put(self, "answer", answer)
-        wordless = not has_substance(prompt) or (bool(answer) and not has_substance(answer))
+        wordless = not has_substance(prompt) or not is_answer(answer)
         _put(self, "instructable", not wordless and is_instructable(evidence))
         _put(self, "checked", seal is _SEAL)
 
