@@ -362,22 +362,13 @@ def test_a_line_of_200_mb_is_refused_in_little_memory(tmp_path: Path) -> None:
 
 
 @pytest.mark.skipif(not Path("/proc/self/status").exists(), reason="needs /proc")
-@pytest.mark.parametrize(
-    ("kind", "line", "count"),
-    [("tiny rows", b'{"ts": 17%08d}\n', 150_000), ("blank lines", b"\n", 20 << 20)],
-)
-def test_short_lines_stay_in_bounded_memory(
-    kind: str, line: bytes, count: int, tmp_path: Path
-) -> None:
+def test_short_lines_stay_in_bounded_memory(tmp_path: Path) -> None:
     """Lines of a few bytes become records of a thousand: units hold few enough of them."""
-    small = tmp_path / "small"
+    small, many = tmp_path / "small", tmp_path / "many"
     put(small, "distilled_facts", rows(0, 6))
-    usual = _peak(small)
-    many = tmp_path / "many"
-    data = b"".join(line % n for n in range(count)) if b"%" in line else line * count
-    put(many, "distilled_facts", data + rows(0, 6))
-    peak = _peak(many)
-    assert peak < usual + 100, f"{kind}: {usual} MB for six rows, {peak} MB for many"
+    put(many, "distilled_facts", b"".join(b'{"ts": 17%08d}\n' % n for n in range(80_000)))
+    usual, peak = _peak(small), _peak(many)
+    assert peak < usual + 60, f"{usual} MB for six rows, {peak} MB for many"
 
 
 # ---------------------------------------------------------------------- files and folders
@@ -659,9 +650,7 @@ def test_an_id_that_no_row_has(wanted: str, tmp_path: Path, stillhouse: Command)
     assert stillhouse("trace", tmp_path, wanted).code == 2
 
 
-@pytest.mark.parametrize(
-    "junk", [b"", b"\xff\xfe\n", b"{}\n", b"[]\n", b"{\n", b"[" * 9999 + b"\n"]
-)
+@pytest.mark.parametrize("junk", [b"", b"\xff\xfe\n", b"{}\n", b"[" * 9999])
 def test_looking_at_files_that_were_spoilt(
     junk: bytes, tmp_path: Path, stillhouse: Command
 ) -> None:
