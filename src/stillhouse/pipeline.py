@@ -21,6 +21,9 @@ from stillhouse.recall import recall
 from stillhouse.state import clear_staging, load_state, recover
 from stillhouse.work import Progress, Work, silent
 
+_ROWS = frozenset({"sft", "preference", "unpaired", "rag"})
+"""Counts of an export that are rows of its files."""
+
 
 class RunReport(msgspec.Struct):
     """What a command did. ``read`` counts this run's raw rows by outcome, ``scored`` its
@@ -43,7 +46,7 @@ class RunReport(msgspec.Struct):
         if not self.exports:
             return self.rows > 0
         return any(
-            number and "/" not in name and name not in ("paired", "records")
+            number and (name.startswith("rows/") if kind == "dataset" else name in _ROWS)
             for kind, counts in self.exports.items()
             for name, number in counts.items()
         )

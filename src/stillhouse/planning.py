@@ -12,16 +12,14 @@ from stillhouse.lake import ByteRange, RawFile
 from stillhouse.rawscan import RawScan, past_line_end
 from stillhouse.records import SCORER_VERSION
 from stillhouse.refusals import torn_name
-from stillhouse.sources import source_for
+from stillhouse.sources import code_of
 from stillhouse.state import Epoch, RawState
 from stillhouse.work import Work, is_intact
 
 
 def made_by(version: str, stem: str) -> str:
     """Names the code that reads and scores a stem: when it changes, the stem is read anew."""
-    source = source_for(stem)
-    where = f"{source.transform.__module__}.{source.transform.__qualname__}"
-    return f"stillhouse {version}, rules {SCORER_VERSION}, {source.source_class}, {where}"
+    return f"stillhouse {version}, rules {SCORER_VERSION}, {code_of(stem)}"
 
 
 class Plan(NamedTuple):

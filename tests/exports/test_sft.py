@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, cast
 
+import msgspec
 import pytest
 
 from stillhouse.errors import RecordError
@@ -308,6 +309,16 @@ def test_the_best_verdict_is_kept_of_equal_answers() -> None:
     assert row["category"] == "accepted"
 
 
+@pytest.mark.parametrize("other", [{"role": "extractor"}, {"verdict": "cycle"}])
+def test_what_may_not_train_keeps_no_place_that_an_equal_could_have(other: dict[str, Any]) -> None:
+    """Of equal answers the first that may be a sample is one, and a pair's side too (S9, P1)."""
+    good = GOOD | {"task_id": "t"}
+    bad = good | {"verdict": "reject", "review": "B"}
+    store = lakes.distilled({"observer_reviews": [good | other, good, bad]})
+    assert lakes.answers(store) == ["A"]
+    assert len(lakes.lines(store, lakes.PAIRS)) == 1
+
+
 # --------------------------------------------------- the content firewall, case by case
 
 BAD = {"ts": AT, "overall": "block", "summary": "A", "prompt": "Q"}
@@ -468,3 +479,14 @@ def test_every_source_has_a_template_that_says_something() -> None:
     for stem in SOURCES:
         assert build_instruction(evidence(stem, source_files=[], metadata={})).strip()
     assert Message(role="user").text() == ""
+
+
+@pytest.mark.parametrize(
+    "category", ["REJECTED", " rejected ", "Needs_Human_Review", "splendid", ""]
+)
+def test_no_spelling_of_a_category_makes_a_sample(category: str) -> None:
+    """Only what is exactly accepted or partially accepted becomes a sample (SPEC F6)."""
+    run = joined(evidence())
+    odd = msgspec.structs.replace(run.scored, category=cast(Any, category))
+    assert synthesize_sft(run.scored, run.evidence, NOW, "sft-1") is not None
+    assert synthesize_sft(odd, run.evidence, NOW, "sft-1") is None

@@ -36,6 +36,7 @@ from stillhouse.lake import (
 )
 from stillhouse.receipts import FileDigest
 from stillhouse.records import QuarantineRow
+from stillhouse.sources import code_of
 from stillhouse.spill import Spill
 from stillhouse.state import ExportState
 from stillhouse.work import Work, is_intact
@@ -80,7 +81,8 @@ def export(work: Work, kinds: Iterable[str], options: ExportOptions) -> Exported
     """
     wanted: list[str] = [kind for kind in KINDS if kind in set(kinds)]
     partitions = find_partitions(work)
-    inputs = digest([part.identity for part in partitions] + [work.version])
+    code = [code_of(stem) for stem in sorted({part.stem for part in partitions})]
+    inputs = digest([part.identity for part in partitions] + [work.version, *code])
     chosen = msgspec.json.encode(options).decode()
     stale = [kind for kind in wanted if not _is_current(work, kind, inputs, chosen)]
     counts = {kind: dict(work.state.exports[kind].counts) for kind in wanted if kind not in stale}
@@ -310,6 +312,7 @@ class _Places:
         return RenderUnit(
             store=self._work.store,
             stem=part.stem,
+            code=f"{self._work.version} {code_of(part.stem)}",
             evidence_path=partition_path(EVIDENCE, part.day, part.stem),
             scored_path=partition_path(SCORED, part.day, part.stem),
             rows=rows.tobytes(),

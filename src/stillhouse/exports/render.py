@@ -53,6 +53,7 @@ class RenderUnit(msgspec.Struct, frozen=True):
 
     store: Store
     stem: str
+    code: str
     evidence_path: str
     scored_path: str
     rows: bytes
@@ -88,7 +89,7 @@ def chunk_key(unit: RenderUnit, kind: str) -> str:
     for part in (kind.encode(), unit.rows, unit.sft, unit.preference, unit.rag, unit.split):
         hashed.update(len(part).to_bytes(8, "little"))
         hashed.update(part)
-    rest = (unit.clashes, unit.pairs, unit.options, unit.evidence_path, unit.scored_path)
+    rest = (unit.code, unit.clashes, unit.pairs, unit.options, unit.evidence_path, unit.scored_path)
     hashed.update(msgspec.json.encode(rest))
     return hashed.hexdigest()
 

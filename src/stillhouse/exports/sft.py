@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from hashlib import sha256
+from typing import Final
 
 from stillhouse.errors import SftContaminationError
 from stillhouse.exports.firewall import Cleared, Joined
@@ -10,6 +11,7 @@ from stillhouse.index import iter_lines
 from stillhouse.interfaces import Store
 from stillhouse.lake import evidence_path_for
 from stillhouse.records import (
+    CATEGORIES,
     SCHEMA_VERSION,
     SFT_NEVER,
     EvidenceRecord,
@@ -17,6 +19,8 @@ from stillhouse.records import (
     SftSample,
     decode,
 )
+
+TRAINABLE: Final = frozenset(CATEGORIES) - SFT_NEVER
 
 
 def content_id(prefix: str, *parts: str) -> str:
@@ -30,8 +34,8 @@ def synthesize_sft(
 ) -> SftSample | None:
     """The sample of one run, or ``None`` when there is nothing to train on (SPEC S1, F4).
 
-    ``None`` for a category in `SFT_NEVER`, for the extraction class and extractor roles,
-    and for an empty answer. Whether a partially accepted run was asked for is the
+    ``None`` for a category in `SFT_NEVER` or an unknown one, for the extraction class and
+    extractor roles, and for an empty answer. Whether a partially accepted run was asked for is the
     firewall's question. Secrets are still in it: redaction comes after assembly (S10).
     """
     return _sample(Joined(scored, evidence), recorded_at, sft_id)
@@ -39,7 +43,8 @@ def synthesize_sft(
 
 def _sample(run: Joined, recorded_at: str, sft_id: str) -> SftSample | None:
     scored, evidence = run.scored, run.evidence
-    if scored.category in SFT_NEVER or not run.answer or not run.instructable:
+    # Only what is exactly one of the two: a spelling of a forbidden category is no other.
+    if scored.category not in TRAINABLE or not run.answer or not run.instructable:
         return None
     return SftSample(
         schema_version=SCHEMA_VERSION,

@@ -8,6 +8,9 @@ packages looks outside, once a process.
 
 from __future__ import annotations
 
+import hashlib
+import inspect
+import sys
 from collections.abc import Iterable
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
@@ -98,6 +101,27 @@ def all_sources() -> dict[str, Source]:
                 )
             found[source.stem] = source
     return found
+
+
+@cache
+def code_of(stem: str) -> str:
+    """Names the code of a stem's source: when it changes, what that code made is stale.
+
+    Of our own sources the program's version tells, and need not be in it. Of a package's the
+    text of its modules is hashed, so that an edit counts before its version does.
+    """
+    source = source_for(stem)
+    parts: list[str] = [source.source_class]
+    for function in (source.transform, source.score, source.template):
+        name, module = function.__module__, sys.modules.get(function.__module__)
+        parts.append(f"{name}.{function.__qualname__}")
+        if module is not None and not name.startswith("stillhouse."):
+            try:
+                text = inspect.getsource(module)
+            except OSError:
+                continue
+            parts.append(hashlib.sha256(text.encode()).hexdigest()[:16])
+    return " ".join(parts)
 
 
 def stem_from_source_file(source_file: str) -> str:
