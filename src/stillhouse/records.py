@@ -524,8 +524,10 @@ def _stand_in(hint: Any) -> Any:
     """A value of a field's type, for a field that has none of its own."""
     if get_origin(hint) is Literal:
         return get_args(hint)[0]
-    if hint is Provenance:
-        return Provenance(source_file="-", line_offset=0, sig_hash="0" * 64, recorded_at="-")
+    if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
+        hints = _hints(hint)
+        needed = (field.name for field in fields_of(hint) if field.required)
+        return hint(**{name: _stand_in(hints[name]) for name in needed})
     return (get_origin(hint) or hint)()
 
 
