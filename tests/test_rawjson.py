@@ -101,6 +101,12 @@ def test_a_line_with_brackets_enough_to_be_deep_is_not_vouched_for() -> None:
     assert not is_lossless(line, msgspec.json.decode(line))
 
 
+def test_escapes_do_not_count_as_brackets() -> None:
+    """A line with many escaped characters, as code has them, is vouched for at a glance."""
+    line = b'{"a": "' + b'\\n\\"' * MAX_DEPTH + b'"}'
+    assert is_lossless(line, msgspec.json.decode(line))
+
+
 KEYS = st.text(st.sampled_from('ab:"\\{ ,é'), max_size=3)
 
 

@@ -17,6 +17,10 @@ from stillhouse.times import END_YEAR, FIRST_YEAR, read_time
     [
         ("2026-01-31T12:00:00Z", "2026-01-31T12:00:00Z"),
         ("2026-01-31T12:00:00.250Z", "2026-01-31T12:00:00.250000Z"),
+        ("2026-01-31T12:00:00.000Z", "2026-01-31T12:00:00Z"),
+        ("2026-01-31T12:00:00.5", "2026-01-31T12:00:00.500000Z"),
+        ("2026-01-31T12:00:00.5-00:00", "2026-01-31T12:00:00.500000Z"),
+        ("2026-01-31T23:59:59.999+23:59", "2026-01-31T00:00:59.999000Z"),
         ("2026-01-31T12:00:00.123456789Z", "2026-01-31T12:00:00.123456Z"),
         ("2026-01-31T12:00:00+00:00", "2026-01-31T12:00:00Z"),
         ("2026-01-31T12:00:00+05:30", "2026-01-31T06:30:00Z"),
@@ -33,6 +37,7 @@ from stillhouse.times import END_YEAR, FIRST_YEAR, read_time
         (1769860800000, "2026-01-31T12:00:00Z"),
         (1769860800123, "2026-01-31T12:00:00.123000Z"),
         (1769860800123.5, "2026-01-31T12:00:00.123500Z"),
+        (1769860799.9999999, "2026-01-31T12:00:00Z"),
         ("1769860800", "2026-01-31T12:00:00Z"),
         (" 1769860800123 ", "2026-01-31T12:00:00.123000Z"),
         ("1769860800.5", "2026-01-31T12:00:00.500000Z"),
@@ -70,6 +75,7 @@ def test_every_spelling_of_a_time(spelt: str | float, read: str) -> None:
         -1,
         631151999,
         4102444800,
+        4102444799.9999999,
         99999,
         1e300,
         -1e300,
@@ -98,6 +104,20 @@ def test_an_offset_never_changes_the_instant(moment: datetime, minutes: int) -> 
     assert is_utc_time(read)
     assert read.endswith("Z")
     assert datetime.fromisoformat(read) == local
+
+
+@given(
+    st.datetimes(datetime(FIRST_YEAR, 1, 1), datetime(END_YEAR - 1, 12, 31)),
+    st.sampled_from(["hours", "minutes", "seconds", "milliseconds", "microseconds", "auto"]),
+    st.sampled_from(["", "Z", "+00:00"]),
+    st.sampled_from("T "),
+)
+def test_a_time_in_utc_is_written_in_full(
+    moment: datetime, precision: str, zone: str, gap: str
+) -> None:
+    """However much of it the log spells, it reads as the standard library formats it."""
+    text = moment.isoformat(gap, precision) + zone
+    assert read_time(text) == datetime.fromisoformat(text).replace(tzinfo=None).isoformat() + "Z"
 
 
 @given(st.integers(631152000, 4102444799))

@@ -148,8 +148,13 @@ def norm(text: str) -> bytes:
     `unicodedata`, which is asked only about characters that could change.
     """
     data = text.strip().encode()
-    if text.isascii() or not (data.translate(None, _STABLE) or _UNSTABLE.search(data)):
+    if text.isascii():
         return data
+    if not data.translate(None, _STABLE):
+        # Finding where to begin is far cheaper than letting the pattern look for it.
+        first = data.find(b"\xe2")
+        if first < 0 or not _UNSTABLE.search(data, first):
+            return data
     return unicodedata.normalize("NFC", text.strip()).encode()
 
 
@@ -216,16 +221,22 @@ def keys_of(record: EvidenceRecord, stem: str) -> Keys:
     flags = _stem_flags(stem)
     if record.model_role == "extractor":
         flags |= NOT_INSTRUCTABLE
-    prompt, substance = _key_and_words(prompt_of(record))
+    messages = record.messages
+    if messages:
+        prompt, substance = _key_and_words(prompt_of(record))
+    else:
+        # The same key as one user message has, without making one.
+        asked = norm(build_instruction(record))
+        prompt, substance = sha256(b"user %d:%b" % (len(asked), asked)).digest(), bool(asked)
     if not substance:
         flags |= NOT_INSTRUCTABLE
-    for message in record.messages or ():
+    for message in messages or ():
         if message.has_other_media():
             flags |= OTHER_MEDIA
     if not record.text.strip():
         flags |= EMPTY
         said = b""
-    elif is_conversation(record):
+    elif messages and is_conversation(record):
         turns = answer_of(record)
         said = messages_key(turns)
         if not is_answer(turns):

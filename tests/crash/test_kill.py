@@ -199,13 +199,11 @@ def test_killed_at_every_operation(
 
 
 @pytest.mark.soak
-@pytest.mark.parametrize("seed", range(1000, 1000 + int(os.environ.get("SOAK_EXAMPLES", "2000"))))
-def test_killed_at_an_operation_long(
-    seed: int, scenes: dict[str, Scene], fork: Fork, tmp_path: Path
-) -> None:
-    """The same with many more seeds."""
-    scene = list(scenes.values())[seed % len(scenes)]
-    _kill_at_operations(seed, scene, fork, tmp_path)
+def test_killed_at_an_operation_long(scenes: dict[str, Scene], fork: Fork, tmp_path: Path) -> None:
+    """The same with many more seeds (``SOAK_EXAMPLES``, default 2000)."""
+    for seed in range(1000, 1000 + int(os.environ.get("SOAK_EXAMPLES", "2000"))):
+        scene = list(scenes.values())[seed % len(scenes)]
+        _kill_at_operations(seed, scene, fork, tmp_path)
 
 
 # --------------------------------------------------------------------- at any moment

@@ -331,7 +331,7 @@ def test_evidence_that_was_edited_to_fit_is_not_taken_for_the_truth() -> None:
     report = lakes.export(store)
     assert lakes.answers(store) == ["b"]
     assert report.exports["sft"]["refused/altered_evidence"] == 1
-    assert any("run` writes it anew" in note for note in report.notes)
+    assert any("observer_reviews: files of 1 days" in note for note in report.notes)
     lakes.run(store, at=lakes.LATER)
     assert outputs(store) == from_scratch(store)
 

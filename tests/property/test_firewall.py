@@ -125,6 +125,36 @@ def raw_lakes(draw: Any) -> Lake:
     return {stem: draw(st.lists(rows(stem), min_size=1, max_size=6)) for stem in stems}
 
 
+@st.composite
+def crowded_lakes(draw: Any) -> Lake:
+    """Rows that differ in verdict and answer alone: nearly every one meets another."""
+    stems = draw(
+        st.lists(
+            st.sampled_from(["scrum_reviews", "observer_reviews", "outcomes"]),
+            min_size=1,
+            max_size=2,
+            unique=True,
+        )
+    )
+    return {
+        stem: [
+            {"timestamp": day, "prompt": "Why?", "text": text, "task_id": "t1"} | signal
+            for day, text, signal in draw(
+                st.lists(
+                    st.tuples(
+                        st.sampled_from(DAYS),
+                        st.sampled_from(["Yes.", "Yes. ", "No.", "Perhaps.", "Never."]),
+                        st.sampled_from(SIGNALS[stem]),
+                    ),
+                    min_size=1,
+                    max_size=5,
+                )
+            )
+        ]
+        for stem in stems
+    }
+
+
 OPTIONS = st.fixed_dictionaries(
     {
         "include_partial": st.booleans(),
@@ -290,7 +320,7 @@ def _firsts(names: set[str], seen: Mapping[str, Seen]) -> dict[Any, list[Seen]]:
 
 
 @settings(max_examples=150)
-@given(raw=raw_lakes(), options=OPTIONS)
+@given(raw=crowded_lakes() | raw_lakes(), options=OPTIONS)
 def test_a_lake_gives_what_the_specification_says_and_nothing_else(
     raw: Lake, options: dict[str, Any]
 ) -> None:
@@ -360,7 +390,7 @@ def test_a_lake_gives_what_the_specification_says_and_nothing_else(
 
 
 @settings(max_examples=40)
-@given(raw=raw_lakes(), options=OPTIONS)
+@given(raw=crowded_lakes() | raw_lakes(), options=OPTIONS)
 def test_the_same_lake_gives_the_same_bytes(raw: Lake, options: dict[str, Any]) -> None:
     """Deterministic, whether in one pass, stage by stage, or a second time."""
     one, two = lakes.distilled(raw, **options), lakes.lake(raw)
@@ -376,8 +406,9 @@ def test_the_same_lake_gives_the_same_bytes(raw: Lake, options: dict[str, Any]) 
 
 # --------------------------------------------------------------------------- the damage
 
+# The plain lie is told most often: only scoring again finds it out.
 CATEGORIES_ODD = (
-    "accepted",
+    *["accepted"] * 6,
     "ACCEPTED",
     " accepted ",
     "accepted\u00a0",
@@ -613,6 +644,7 @@ def lose_state(store: Store, pick: Pick) -> None:
 
 DAMAGE = (
     relabel,
+    relabel,
     repeat_key,
     swap,
     delete_line,
@@ -631,7 +663,7 @@ DAMAGE = (
 @settings(
     max_examples=250, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
 )
-@given(raw=raw_lakes(), first=OPTIONS, options=OPTIONS, data=st.data())
+@given(raw=crowded_lakes() | raw_lakes(), first=OPTIONS, options=OPTIONS, data=st.data())
 def test_no_damage_lets_a_forbidden_row_out(
     raw: Lake, first: dict[str, Any], options: dict[str, Any], data: st.DataObject
 ) -> None:
@@ -647,7 +679,7 @@ def test_no_damage_lets_a_forbidden_row_out(
 
 
 @settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large])
-@given(raw=raw_lakes(), options=OPTIONS, data=st.data())
+@given(raw=crowded_lakes() | raw_lakes(), options=OPTIONS, data=st.data())
 def test_running_again_mends_all_damage(
     raw: Lake, options: dict[str, Any], data: st.DataObject
 ) -> None:

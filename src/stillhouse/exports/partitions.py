@@ -7,6 +7,7 @@ its raw log (`distrusted`). This module never decides what may leave.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator
 from hashlib import sha256
 from typing import Final, NamedTuple
@@ -51,10 +52,14 @@ def find_partitions(work: Work) -> list[Partition]:
     }
     written = {(part.day, part.stem) for part in work.state.partitions.values()}
     known = {name: _known(work, *name) for name in on_disk | written}
-    suspects = sorted({stem for (_, stem), part in known.items() if part is None})
+    suspects = Counter(stem for (_, stem), part in known.items() if part is None)
     witnesses: list[Partition] = []
     logs: dict[str, RawLog | None] = {}
-    for stem in suspects:
+    for stem, number in sorted(suspects.items()):
+        work.notes.append(
+            f"{stem}: files of {number} days are not as the stages wrote them; every row of them "
+            "is checked again (`stillhouse run` writes them anew)"
+        )
         logs[stem], speaking = _raw_log(work, stem)
         witnesses.append(speaking)
     found: list[Partition] = []
@@ -116,11 +121,6 @@ def _raw_log(work: Work, stem: str) -> tuple[RawLog | None, Partition]:
 
 def _distrusted(work: Work, day: str, stem: str, raw: RawLog | None) -> tuple[Partition, Partition]:
     """A partition from its files, and the witnesses among its rows."""
-    path = partition_path(SCORED, day, stem)
-    work.notes.append(
-        f"{path}: is not as the score stage wrote it; every row is checked again "
-        "(`stillhouse run` writes it anew)"
-    )
     joined = rejoin(work.store, day, stem, raw)
     refused = [_refused(problem) for problem in joined.problems]
     blob = work.blob()
