@@ -10,6 +10,8 @@ from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Protocol, TypeVar
 
+import msgspec
+
 from stillhouse.ingest import copy_span
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import PRIVATE, UNIT_BYTES, Span
@@ -35,6 +37,26 @@ class Progress(Protocol):
 
 def silent(stage: str, done: int, total: int | None, /) -> None:
     """Nobody is watching."""
+
+
+class JoinTask(msgspec.Struct, frozen=True):
+    """One file to put together of spans of others, and where it is ``staged``."""
+
+    store: Store
+    path: str
+    staged: str
+    spans: list[Span]
+
+
+def join(task: JoinTask) -> FileDigest:
+    """Write one file of a commit out of the pieces that it is made of."""
+    hasher = BlockHasher()
+    rows = 0
+    with task.store.writer(task.staged, durable=False) as sink:
+        for span in task.spans:
+            copy_span(task.store, span, sink, hasher)
+            rows += span.rows
+    return hasher.digest(task.path, rows)
 
 
 class Work:
@@ -121,15 +143,13 @@ class Work:
                 sink.write(part)
         return hasher.digest(path, rows)
 
-    def join(self, path: str, spans: Iterable[Span]) -> FileDigest:
-        """Stage one file made of pieces of others."""
-        hasher = BlockHasher()
-        rows = 0
-        with self.store.writer(self.staged(path), durable=False) as sink:
-            for span in spans:
-                copy_span(self.store, span, sink, hasher)
-                rows += span.rows
-        return hasher.digest(path, rows)
+    def join(self, files: Iterable[tuple[str, list[Span]]]) -> list[FileDigest]:
+        """Stage files made of pieces of others; their digests in the given order."""
+        tasks = [JoinTask(self.store, path, self.staged(path), spans) for path, spans in files]
+        # The largest first, so that no worker is left with it at the end.
+        order = sorted(range(len(tasks)), key=lambda at: -sum(s.size for s in tasks[at].spans))
+        done = self.map("joining", join, [tasks[at] for at in order])
+        return [digest for _, digest in sorted(zip(order, done, strict=True))]
 
     def receipt(
         self,

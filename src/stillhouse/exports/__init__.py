@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 
 from stillhouse.exports import folder
-from stillhouse.exports.chunks import Chunks
+from stillhouse.exports.chunks import Chunks, Layout
 from stillhouse.exports.firewall import REASONS, ExportOptions
 from stillhouse.exports.partitions import Partition, blocks, digest, find_partitions
 from stillhouse.exports.render import RenderUnit
@@ -125,15 +125,24 @@ def _export(
     own = sum(part.rows.size // ROW.itemsize for part in partitions if not part.witness)
     refused = _refused(rulings.sft[:own])
     dependencies = _dependencies(work, partitions)
+    layouts = {kind: _layouts(work, kind, chunks, problems) for kind in kinds}
+    joined = iter(
+        work.join(
+            (layout.path, layout.spans)
+            for sections in layouts.values()
+            for layout in sections.values()
+        )
+    )
     results: dict[str, dict[str, int]] = {}
-    for kind in kinds:
+    for kind, sections in layouts.items():
         counts = chunks.counts(kind)
+        files = [next(joined) for _ in sections]
         if kind == "dataset":
-            files, places = folder.write(work, chunks, refused, options, counts)
+            files += folder.write(work, sections, chunks.stats(), refused, options, counts)
         else:
             _count_problems(counts, problems)
-            files, places = _write_kind(work, kind, chunks, problems)
         _settle(work, kind, files, dependencies, counts, options)
+        places = {section: layout.places for section, layout in sections.items()}
         work.state.exports[kind] = ExportState(
             options=chosen,
             inputs=inputs,
@@ -161,24 +170,22 @@ def _count_problems(counts: dict[str, int], refused: list[bytes]) -> None:
         counts[name] = counts.get(name, 0) + 1
 
 
-def _write_kind(
-    work: Work, kind: str, chunks: Chunks, problems: list[bytes]
-) -> tuple[list[FileDigest], dict[str, dict[str, Span]]]:
-    """The files of a kind, and where each chunk's lines lie in them."""
-    files = []
-    places: dict[str, dict[str, Span]] = {}
-    for section, path in FILES[kind].items():
-        layout = chunks.layout(kind, section, path)
-        places[section] = layout.places
-        spans = list(layout.spans)
-        if section == "refused" and problems:
-            blob = work.blob()
-            data = b"\n".join(problems) + b"\n"
-            with work.store.writer(blob, durable=False) as sink:
-                sink.write(data)
-            spans.append(Span(blob, 0, len(data), len(problems)))
-        files.append(work.join(path, spans))
-    return files, places
+def _layouts(work: Work, kind: str, chunks: Chunks, problems: list[bytes]) -> dict[str, Layout]:
+    """The files of a kind by section. Refused lines that belong to no row come last."""
+    if kind == "dataset":
+        # Sections without lines have no file: `datasets` fails on an empty one.
+        paths = folder.section_paths()
+        paths = {section: paths[section] for section in chunks.sections(kind)}
+    else:
+        paths = FILES[kind]
+    layouts = {section: chunks.layout(kind, section, path) for section, path in paths.items()}
+    if "refused" in layouts and problems:
+        blob = work.blob()
+        data = b"\n".join(problems) + b"\n"
+        with work.store.writer(blob, durable=False) as sink:
+            sink.write(data)
+        layouts["refused"].spans.append(Span(blob, 0, len(data), len(problems)))
+    return layouts
 
 
 def _dependencies(work: Work, partitions: list[Partition]) -> list[FileDigest]:

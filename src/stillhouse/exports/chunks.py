@@ -20,9 +20,10 @@ from stillhouse.work import Work, is_intact
 
 
 class Layout(NamedTuple):
-    """A section's file: the spans it is made of, and where each chunk's lines come to lie
-    (chunks that had lines moved to the head of the file are not among them)."""
+    """A section's file: its path, the spans it is made of, and where each chunk's lines come
+    to lie (chunks that had lines moved to the head of the file are not among them)."""
 
+    path: str
     spans: list[Span]
     places: dict[str, Span]
 
@@ -114,7 +115,7 @@ class Chunks:
                 rows = self._chunks[kind][name].spans[section].rows
                 places[name] = Span(path, offset, size, rows)
             offset += size
-        return Layout([*first, *(span for span in rest if span.size)], places)
+        return Layout(path, [*first, *(span for span in rest if span.size)], places)
 
     def counts(self, kind: str) -> dict[str, int]:
         """The kind's counts over all chunks, sorted by name."""

@@ -6,11 +6,12 @@ from collections.abc import Iterator
 from typing import Final
 
 from stillhouse.exports.card import data_path, dataset_card, lineage_path
-from stillhouse.exports.chunks import Chunks
+from stillhouse.exports.chunks import Layout
 from stillhouse.exports.columns import to_parquet
 from stillhouse.exports.dataset import CONFIGS, SPLITS
 from stillhouse.exports.firewall import ExportOptions
 from stillhouse.exports.llama_factory import llama_factory_info, llama_factory_path
+from stillhouse.exports.stats import DatasetStats
 from stillhouse.interfaces import Sink, Store
 from stillhouse.lake import DISTILLED, Span
 from stillhouse.receipts import BlockHasher, FileDigest
@@ -42,26 +43,19 @@ def standing(store: Store) -> list[str]:
 
 def write(
     work: Work,
-    chunks: Chunks,
+    sections: dict[str, Layout],
+    stats: DatasetStats,
     refused: dict[str, int],
     options: ExportOptions,
     counts: dict[str, int],
-) -> tuple[list[FileDigest], dict[str, dict[str, Span]]]:
-    """Stage the folder's files; returns them and where each chunk's lines lie in them.
-
-    Sections without lines have no file: `datasets` fails on an empty one.
-    """
-    paths = section_paths()
+) -> list[FileDigest]:
+    """Stage what the folder holds beside its JSON lines: Parquet where asked for, the card,
+    and LLaMA-Factory's index."""
     files: list[FileDigest] = []
-    places: dict[str, dict[str, Span]] = {}
-    for section in chunks.sections("dataset"):
-        layout = chunks.layout("dataset", section, paths[section])
-        places[section] = layout.places
-        files.append(work.join(paths[section], layout.spans))
+    for section, layout in sections.items():
         config, _, split = section.partition("/")
         if options.parquet and config in CONFIGS and not split.endswith("-lineage"):
             files.append(_parquet(work, layout.spans, section, options))
-    stats = chunks.stats()
     stats.refused = refused
     secrets = {name: n for name, n in counts.items() if name.startswith("redacted/")}
     stats.redacted = {name.removeprefix("redacted/"): n for name, n in secrets.items()}
@@ -74,7 +68,7 @@ def write(
     files.append(work.write(f"{FOLDER}/README.md", [card.encode()]))
     info = llama_factory_info(stats, native=options.llama_factory)
     files.append(work.write(f"{FOLDER}/dataset_info.json", [info]))
-    return files, places
+    return files
 
 
 def _parquet(work: Work, spans: list[Span], section: str, options: ExportOptions) -> FileDigest:

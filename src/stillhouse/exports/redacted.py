@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import lru_cache
 from typing import Any, Final, TypeVar
 
 import msgspec
@@ -16,6 +17,12 @@ from stillhouse.redaction import redact, redact_value, suspicious
 _ENCODER: Final = msgspec.json.Encoder()
 
 R = TypeVar("R", bound=Record)
+
+
+@lru_cache(maxsize=8192)
+def _is_suspicious_label(text: str) -> bool:
+    return suspicious(text.encode())
+
 
 NOTHING: Final[Counter[str]] = Counter()
 
@@ -38,26 +45,27 @@ class Redacted:
         self.task_id = evidence.task_id
         self.tools: list[Any] | None = evidence.tools
         self.found = self.in_text = NOTHING
-        if suspicious(self._probe()):
+        if self._is_suspicious():
             self._clean()
 
-    def _probe(self) -> bytes:
-        """Every string that can reach an export, in one piece: one look decides for nearly
-        all records."""
+    def _is_suspicious(self) -> bool:
+        """Whether any string that can reach an export may hold a secret: one look decides for
+        nearly all records, and rows of one task share most of what is not their text."""
         joined, evidence = self.joined, self.joined.evidence
-        leaves = [evidence.text, joined.instruction, evidence.task_id, *joined.scored.reasons]
-        leaves += evidence.source_files
+        labels = [joined.instruction, evidence.task_id, *joined.scored.reasons]
+        labels += evidence.source_files
         if not evidence.run_id.endswith(evidence.provenance.sig_hash[:16]):
-            leaves.append(evidence.run_id)
+            labels.append(evidence.run_id)
         if evidence.model_name:
-            leaves.append(evidence.model_name)
+            labels.append(evidence.model_name)
         if evidence.model_provider:
-            leaves.append(evidence.model_provider)
-        data = "\n".join(leaves).encode()
+            labels.append(evidence.model_provider)
+        if suspicious(evidence.text.encode()) or any(map(_is_suspicious_label, labels)):
+            return True
         if evidence.messages or evidence.tools or evidence.retrieved_context:
             more = (evidence.messages, evidence.tools, evidence.retrieved_context)
-            data += b"\n" + _ENCODER.encode(more)
-        return data
+            return suspicious(_ENCODER.encode(more))
+        return False
 
     def _clean(self) -> None:
         evidence = self.joined.evidence

@@ -25,7 +25,6 @@ from stillhouse.exports.firewall import (
     Purpose,
     clear,
     explain,
-    join,
     same_prompt,
 )
 from stillhouse.exports.preference import pair_of, unpaired_of
@@ -33,7 +32,7 @@ from stillhouse.exports.rag import chunk_record
 from stillhouse.exports.redacted import NOTHING, Redacted
 from stillhouse.exports.refused import Refusals
 from stillhouse.exports.sft import sample_of
-from stillhouse.exports.sides import OwnRows, PartnerRows, Place
+from stillhouse.exports.sides import Place, Runs
 from stillhouse.exports.stats import DatasetStats
 from stillhouse.index import read_index
 from stillhouse.interfaces import Refusal, Store
@@ -115,23 +114,22 @@ class _Chunk:
             kind: kind in unit.kinds or self.dataset is not None
             for kind in ("sft", "preference", "rag")
         }
-        self._rows = OwnRows(unit.store, unit.evidence_path, unit.scored_path, unit.rows)
-        self._partners = PartnerRows(unit.store)
+        self._runs = Runs(unit.store, unit.evidence_path, unit.scored_path, unit.rows)
 
     def run(self) -> Rendered:
         """Every row, for every export."""
         unit, wanted = self.unit, self._wanted
         rulings = zip(unit.sft, unit.preference, unit.rag, strict=True)
-        with self._partners:
+        with self._runs:
             for position, (sft, preference, rag) in enumerate(rulings):
                 words = None
                 if self._is_needed(position, sft, preference, rag):
-                    joined = join(*self._rows.lines(position))
-                    if isinstance(joined, Refusal):
+                    found = self._runs.own(position)
+                    if isinstance(found, Refusal):
                         for kind in self.refusals:
-                            self._refuse(kind, position, joined)
+                            self._refuse(kind, position, found)
                         continue
-                    words = Redacted(joined)
+                    words = found
                 if wanted["sft"]:
                     self._sft(position, sft, words)
                 if wanted["preference"]:
@@ -185,7 +183,7 @@ class _Chunk:
         if words is None:
             return
         chosen = clear(words.joined, "chosen", EXPORT, self.options)
-        theirs = self._partners.words(place)
+        theirs = self._runs.partner(place)
         if isinstance(theirs, Refusal):
             self._drop_pair(position, theirs.reason, None)
             return

@@ -14,8 +14,8 @@ from stillhouse.index import Rows, read_index
 from stillhouse.interfaces import Refusal, Store
 from stillhouse.lake import Span
 
-_HELD: Final = 256
-"""Partners kept in memory: a task's answers stand in several of its pairs."""
+_HELD: Final = 512
+"""Runs kept at hand: a task's answers stand in several of its pairs, often near by."""
 
 _HANDLES: Final = 64
 
@@ -27,48 +27,21 @@ class Place(msgspec.Struct, frozen=True, array_like=True):
     scored: Span
 
 
-class OwnRows:
-    """The chunk's own lines, each file's part read at once when first needed."""
+class Runs:
+    """The joined runs that a chunk needs, its own and the rejected sides of its pairs, each
+    read and checked once while it is at hand. Use as a context manager."""
 
     def __init__(self, store: Store, evidence: str, scored: str, index: bytes) -> None:
         rows = read_index(index)
-        self._files = (
-            _Window(store, scored, rows, "scored"),
-            _Window(store, evidence, rows, "evidence"),
-        )
-
-    def lines(self, position: int) -> tuple[bytes, bytes]:
-        """A row's scored and evidence lines, without their line ends."""
-        scored, evidence = self._files
-        return scored.line(position), evidence.line(position)
-
-
-class _Window:
-    def __init__(self, store: Store, path: str, rows: Rows, name: str) -> None:
-        self._starts: list[int] = rows[f"{name}_start"].tolist()
-        self._sizes: list[int] = rows[f"{name}_size"].tolist()
-        ends = [start + size for start, size in zip(self._starts, self._sizes, strict=True)]
-        self._first, self._end = min(self._starts, default=0), max(ends, default=0)
-        self._store, self._path = store, path
-        self._data: bytes | None = None
-
-    def line(self, position: int) -> bytes:
-        if self._data is None:
-            self._data = self._store.read(self._path, self._first, self._end)
-        start = self._starts[position] - self._first
-        return self._data[start : start + self._sizes[position]].rstrip(b"\r\n")
-
-
-class PartnerRows:
-    """The rejected sides of pairs, wherever they lie. Use as a context manager."""
-
-    def __init__(self, store: Store) -> None:
         self._store = store
+        self._path = evidence
+        self._scored = _Window(store, scored, rows, "scored")
+        self._evidence = _Window(store, evidence, rows, "evidence")
         self._stack = ExitStack()
         self._handles: dict[str, BinaryIO] = {}
         self._held: dict[tuple[str, int], Redacted | Refusal] = {}
 
-    def __enter__(self) -> PartnerRows:
+    def __enter__(self) -> Runs:
         return self
 
     def __exit__(
@@ -79,16 +52,28 @@ class PartnerRows:
     ) -> None:
         self._stack.close()
 
-    def words(self, place: Place) -> Redacted | Refusal:
-        """The words of the run at a place, joined and checked anew; or why it cannot be."""
+    def own(self, position: int) -> Redacted | Refusal:
+        """The words of one of the chunk's own runs; or why they cannot be used."""
+        key = (self._path, self._evidence.starts[position])
+        found = self._held.get(key)
+        if found is None:
+            found = self._hold(key, self._scored.line(position), self._evidence.line(position))
+        return found
+
+    def partner(self, place: Place) -> Redacted | Refusal:
+        """The words of the run at a place anywhere in the lake, joined and checked anew."""
         key = (place.evidence.path, place.evidence.start)
         found = self._held.get(key)
         if found is None:
-            joined = join(self._line(place.scored), self._line(place.evidence))
-            found = joined if isinstance(joined, Refusal) else Redacted(joined)
-            if len(self._held) >= _HELD:
-                self._held.clear()
-            self._held[key] = found
+            found = self._hold(key, self._line(place.scored), self._line(place.evidence))
+        return found
+
+    def _hold(self, key: tuple[str, int], scored: bytes, evidence: bytes) -> Redacted | Refusal:
+        joined = join(scored, evidence)
+        found = joined if isinstance(joined, Refusal) else Redacted(joined)
+        if len(self._held) >= _HELD:
+            del self._held[next(iter(self._held))]
+        self._held[key] = found
         return found
 
     def _line(self, span: Span) -> bytes:
@@ -101,3 +86,21 @@ class PartnerRows:
             self._handles[span.path] = handle
         handle.seek(span.start)
         return handle.read(span.size).rstrip(b"\r\n")
+
+
+class _Window:
+    """The chunk's part of a file, read at once when first needed."""
+
+    def __init__(self, store: Store, path: str, rows: Rows, name: str) -> None:
+        self.starts: list[int] = rows[f"{name}_start"].tolist()
+        self._sizes: list[int] = rows[f"{name}_size"].tolist()
+        ends = [start + size for start, size in zip(self.starts, self._sizes, strict=True)]
+        self._first, self._end = min(self.starts, default=0), max(ends, default=0)
+        self._store, self._path = store, path
+        self._data: bytes | None = None
+
+    def line(self, position: int) -> bytes:
+        if self._data is None:
+            self._data = self._store.read(self._path, self._first, self._end)
+        start = self.starts[position] - self._first
+        return self._data[start : start + self._sizes[position]].rstrip(b"\r\n")
