@@ -1,8 +1,9 @@
 """The index: one fixed-size row an evidence record, all that global decisions need.
 
 Duplicates, conflicting verdicts, preference pairs and dataset splits are questions about
-*groups* of rows across the whole lake. They are answered over this index (136 bytes
-a row) so that no text is held in memory. An index file is derived from an evidence file
+*groups* of rows across the whole lake. They are answered over this index (160 bytes
+a row) so that no text is held in memory. What is compared is what would be written: the
+words of a record with its secrets taken out. An index file is derived from an evidence file
 and its scored-runs file, and the stages write it as they go.
 
 This module never decides what may train; that is `exports.firewall`.
@@ -13,7 +14,7 @@ from __future__ import annotations
 import re
 import struct
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import lru_cache
 from hashlib import sha256
 from typing import Any, Final, NamedTuple
@@ -24,14 +25,17 @@ import numpy.typing as npt
 
 from stillhouse.interfaces import Store
 from stillhouse.lake import PRIVATE, partition_path
-from stillhouse.records import (
-    CATEGORIES,
-    EvidenceRecord,
-    Message,
-)
-from stillhouse.sources import (
-    build_instruction,
-    source_for,
+from stillhouse.records import CATEGORIES, EvidenceRecord, Message
+from stillhouse.sources import build_instruction
+from stillhouse.words import (
+    Words,
+    is_answer,
+    is_asked,
+    is_empty,
+    is_extracted,
+    is_extraction,
+    may_hold_secret,
+    words_of,
 )
 
 # The first 16 bytes of a SHA-256 name a thing: enough that no two will ever meet.
@@ -43,7 +47,9 @@ ROW: Final = np.dtype(
         ("evidence_sig", "V16"),  # of the evidence line: what a scored run joins to
         ("task", "V16"),
         ("prompt", "V16"),
-        ("answer", "V16"),  # of prompt and answer together
+        ("answer", "V16"),  # of prompt and answer together; zero when nothing was said
+        ("said", "V16"),  # of prompt and text: the answer, unless that is a conversation
+        ("tools", "<u8"),  # of the tools that the model was given; 0 for none
         ("evidence_start", "<u8"),
         ("scored_start", "<u8"),
         ("line_offset", "<u8"),
@@ -54,84 +60,28 @@ ROW: Final = np.dtype(
         ("pad", "V6"),
     ]
 )
-_PACK: Final = struct.Struct("<32s16s16s16s16sQQQIIBB6x")
+_PACK: Final = struct.Struct("<32s16s16s16s16s16sQQQQIIBB6x")
 if _PACK.size != ROW.itemsize:  # the two descriptions of one row must agree
     raise AssertionError("index row layouts differ")
 
 Rows = npt.NDArray[np.void]
+U64 = npt.NDArray[np.uint64]
 
 UNKNOWN: Final = 255
 CATEGORY_CODE: Final[dict[str, int]] = {name: code for code, name in enumerate(CATEGORIES)}
 
 NOT_INSTRUCTABLE: Final = 1  # extraction class, an extractor's run, or a side without words
-EMPTY: Final = 2  # no answer
+EMPTY: Final = 2  # no text
 OTHER_MEDIA: Final = 4  # messages with parts that are not text
 MISMATCH: Final = 8  # the stored verdict is not what today's rules give
 EXTRACTION: Final = 16  # extraction class: its needs_human_review blocks no other row
 MISSING: Final = 32  # evidence that no scored run speaks for
+SECRET: Final = 64  # something that can leave holds a secret
+
+_UNSAID: Final = bytes(KEY_BYTES)
 
 
-# -------------------------------------------------------------------- prompt and answer
-
-
-def first_answer(messages: list[Message]) -> int:
-    """Position of the first answer: the first assistant message, or the end."""
-    for position, message in enumerate(messages):
-        if message.role == "assistant":
-            return position
-    return len(messages)
-
-
-def last_answer(messages: list[Message]) -> int:
-    """One past the last assistant message; 0 when there is none."""
-    for position in range(len(messages), 0, -1):
-        if messages[position - 1].role == "assistant":
-            return position
-    return 0
-
-
-def prompt_of(record: EvidenceRecord, instruction: str | None = None) -> list[Message]:
-    """The record's prompt (SPEC section 4): its messages up to the first answer; without
-    messages, its instruction (worked out unless given) as one user message."""
-    if record.messages:
-        prompt = record.messages[: first_answer(record.messages)]
-        if prompt:
-            return prompt
-    return [Message(role="user", content=instruction or build_instruction(record))]
-
-
-def answer_of(record: EvidenceRecord) -> list[Message]:
-    """The record's answer: what a model would be trained to say to its prompt.
-
-    A conversation of several turns is its own answer, from the first assistant message to
-    the last (what the user or a tool said after that answers nothing). Otherwise the
-    answer is the text, which is what the verdict is about. Empty when there is no text.
-    """
-    if not record.text.strip():
-        return []
-    if is_conversation(record):
-        assert record.messages is not None
-        return record.messages[first_answer(record.messages) : last_answer(record.messages)]
-    return [Message(role="assistant", content=record.text)]
-
-
-def is_conversation(record: EvidenceRecord) -> bool:
-    """True when the messages hold several turns or a tool call, so that the answer is more
-    than its text."""
-    if not record.messages:
-        return False
-    start, end = first_answer(record.messages), last_answer(record.messages)
-    return end - start > 1 or (end > start and bool(record.messages[start].tool_calls))
-
-
-def is_answer(messages: list[Message]) -> bool:
-    """True when the assistant says something or calls a tool: what the user says in between
-    is nothing to learn."""
-    return any(
-        message.role == "assistant" and (message.tool_calls or message.text().strip())
-        for message in messages
-    )
-
+# ------------------------------------------------------------------------- comparing
 
 # Bytes that lead only characters which NFC leaves as they are: ASCII, continuation bytes,
 # U+0080 to U+02FF, and (but for `_UNSTABLE`) the punctuation and symbols of U+2000 to U+2FFF.
@@ -208,50 +158,88 @@ _KEY_ENCODER: Final = msgspec.json.Encoder(order="deterministic")
 
 
 class Keys(NamedTuple):
-    """What a record is grouped by, and what keeps it out of the exports."""
+    """What a record is grouped by (see `ROW`), and what keeps it out of the exports."""
 
     task: bytes
     prompt: bytes
     answer: bytes
+    said: bytes
+    tools: int
     flags: int
 
 
-def keys_of(record: EvidenceRecord, stem: str) -> Keys:
-    """The group keys and flags of one record."""
-    flags = _stem_flags(stem)
-    if record.model_role == "extractor":
+def keys_of(record: EvidenceRecord, stem: str, reasons: Sequence[str]) -> Keys:
+    """The group keys and flags of one record; ``reasons`` are those of its verdict."""
+    instruction = build_instruction(record)
+    secret = may_hold_secret(record, instruction, reasons)
+    if secret or record.messages or record.tools or is_empty(record):
+        words = words_of(record, reasons, instruction, secret=secret)
+        return _keys_of_words(record, stem, words)
+    # A text and no more: the same keys, without making a message of each.
+    flags = EXTRACTION if is_extraction(stem) else 0
+    prompt, substance = _instruction_key(instruction)
+    if not substance or is_extracted(record, stem) or not is_asked(record, instruction):
         flags |= NOT_INSTRUCTABLE
-    messages = record.messages
-    if messages:
-        prompt, substance = _key_and_words(prompt_of(record))
-    else:
-        # The same key as one user message has, without making one.
-        asked = norm(build_instruction(record))
-        prompt, substance = sha256(b"user %d:%b" % (len(asked), asked)).digest(), bool(asked)
-    if not substance:
+    hashed = sha256(prompt)
+    hashed.update(norm(record.text))
+    said = hashed.digest()[:KEY_BYTES]
+    return Keys(_task_key(record.task_id), prompt[:KEY_BYTES], said, said, 0, flags)
+
+
+def _keys_of_words(record: EvidenceRecord, stem: str, words: Words) -> Keys:
+    flags = EXTRACTION if is_extraction(stem) else 0
+    prompt, substance = _key_and_words(words.prompt)
+    if (
+        not substance
+        or is_extracted(record, stem)
+        or not is_asked(record, words.instruction)
+        or not is_answer(words.answer)
+    ):
         flags |= NOT_INSTRUCTABLE
-    for message in messages or ():
-        if message.has_other_media():
-            flags |= OTHER_MEDIA
-    if not record.text.strip():
+    if any(message.has_other_media() for message in record.messages or ()):
+        flags |= OTHER_MEDIA
+    if words.secrets:
+        flags |= SECRET
+    said = _UNSAID
+    if is_empty(record):
         flags |= EMPTY
-        said = b""
-    elif messages and is_conversation(record):
-        turns = answer_of(record)
-        said = messages_key(turns)
-        if not is_answer(turns):
-            flags |= NOT_INSTRUCTABLE
     else:
-        said = norm(record.text)
-    task = sha256(record.task_id.encode()).digest()
-    answer = sha256(prompt + said).digest()
-    return Keys(task[:KEY_BYTES], prompt[:KEY_BYTES], answer[:KEY_BYTES], flags)
+        said = sha256(prompt + norm(words.text)).digest()[:KEY_BYTES]
+    answer = _answer_key(prompt, words.answer)
+    tools = sha256(_KEY_ENCODER.encode(words.tools)).digest() if words.tools else _UNSAID
+    return Keys(
+        _task_key(words.task_id),
+        prompt[:KEY_BYTES],
+        answer,
+        said,
+        int.from_bytes(tools[:8], "little"),
+        flags,
+    )
 
 
-@lru_cache(maxsize=1024)
-def _stem_flags(stem: str) -> int:
-    """The flags of all rows of a stem; finding the source of each row's takes far longer."""
-    return NOT_INSTRUCTABLE | EXTRACTION if source_for(stem).source_class == "extraction" else 0
+def _answer_key(prompt: bytes, answer: list[Message]) -> bytes:
+    """Turns that say nothing do not count: one that is left of several is its text."""
+    turns = [m for m in answer if m.tool_calls or m.has_other_media() or norm(m.text())]
+    if not turns:
+        return _UNSAID
+    first = turns[0]
+    if len(turns) == 1 and not first.tool_calls and not first.has_other_media():
+        said = norm(first.text())
+    else:
+        said = messages_key(turns)
+    return sha256(prompt + said).digest()[:KEY_BYTES]
+
+
+@lru_cache(maxsize=8192)
+def _task_key(task_id: str) -> bytes:
+    return sha256(task_id.encode()).digest()[:KEY_BYTES]
+
+
+@lru_cache(maxsize=8192)
+def _instruction_key(instruction: str) -> tuple[bytes, bool]:
+    """`_key_and_words` of an instruction as one user message; a task's rows share it."""
+    asked = norm(instruction)
+    return sha256(b"user %d:%b" % (len(asked), asked)).digest(), bool(asked)
 
 
 def pack_row(
@@ -271,6 +259,8 @@ def pack_row(
         keys.task,
         keys.prompt,
         keys.answer,
+        keys.said,
+        keys.tools,
         starts[0],
         starts[1],
         line_offset,
@@ -292,6 +282,24 @@ def index_path(day: str, stem: str) -> str:
 def read_index(data: bytes) -> Rows:
     """An index file's bytes as rows (read-only, no copy)."""
     return np.frombuffer(data, dtype=ROW)
+
+
+Blocks = Callable[[], Iterable[Rows]]
+"""Gives a lake's index rows in order, block by block, as often as asked."""
+
+
+def numbered(blocks: Blocks) -> Iterator[tuple[int, Rows]]:
+    """The blocks, each with the number of its first row in the lake."""
+    base = 0
+    for rows in blocks():
+        yield base, rows
+        base += len(rows)
+
+
+def halves(rows: Rows, name: str) -> tuple[U64, U64]:
+    """A key of 16 bytes as two numbers, which sort and compare fast."""
+    both = np.ascontiguousarray(rows[name]).view("<u8").reshape(-1, 2)
+    return both[:, 0], both[:, 1]
 
 
 def iter_lines(store: Store, path: str) -> Iterator[tuple[int, bytes]]:

@@ -149,7 +149,7 @@ def _add(day: _Day, record: EvidenceRecord, stem: str, raw_sig: bytes) -> str:
         pack_row(
             raw_sig,
             evidence_sig.digest(),
-            keys_of(record, stem),
+            keys_of(record, stem, run.reasons),
             (day.evidence_size, day.scored_size),
             sizes,
             record.provenance.line_offset,
@@ -374,7 +374,7 @@ def score_partition(task: ScoreTask) -> Assembled:
             row = pack_row(
                 bytes.fromhex(record.provenance.sig_hash),
                 sig.digest(),
-                keys_of(record, task.stem),
+                keys_of(record, task.stem, run.reasons),
                 (start, scored_size),
                 (len(line), len(out)),
                 record.provenance.line_offset,

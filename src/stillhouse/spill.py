@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 ROWS_PER_BUCKET = 1 << 19
 
+U8 = npt.NDArray[np.uint8]
+I64 = npt.NDArray[np.int64]
 U64 = npt.NDArray[np.uint64]
 Rows = npt.NDArray[Any]
 

@@ -43,6 +43,13 @@ SEVERITIES = (
 
 Key = tuple[Any, ...]
 
+# Tokens that the tests plant, put together from parts. What an export shows of each is the mark.
+TOKENS = tuple(
+    "ghp_" + body
+    for body in ("Zk3vQ9xL2mT7rW5pY8nB4cD6fG1hJ0sAqEuI", "aB7dE2fG9hJ4kL1mN6pQ3rS8tU5vW0xY2zC4")
+)
+MARK = "[REDACTED:github]"
+
 
 class Seen(NamedTuple):
     """One raw row as the specification sees it."""
@@ -53,9 +60,11 @@ class Seen(NamedTuple):
     category: str
     task: str
     prompt: Key
-    answer: Key
+    answer: Key | None
+    said: Key | None
     text: str
-    speaks: bool
+    tools: str
+    secret: bool
     instructable: bool
 
     @property
@@ -65,13 +74,25 @@ class Seen(NamedTuple):
 
     @property
     def content(self) -> Key:
-        """Prompt and answer together."""
+        """Prompt and answer together: what its verdict is about."""
         return (self.prompt, self.answer)
+
+    @property
+    def shown(self) -> Key:
+        """Prompt and text together: what RAG shows of it."""
+        return (self.prompt, self.said)
+
+
+def redacted(text: str) -> str:
+    """Text as an export shows it (S10)."""
+    for token in TOKENS:
+        text = text.replace(token, MARK)
+    return text
 
 
 def plain(text: str) -> str:
     """Text as it is compared (S9)."""
-    return unicodedata.normalize("NFC", text.strip()).strip()
+    return unicodedata.normalize("NFC", redacted(text).strip()).strip()
 
 
 def category_of(stem: str, row: Mapping[str, Any]) -> str:
@@ -193,35 +214,50 @@ def see(stem: str, number: int, row: Mapping[str, Any], line: bytes) -> Seen:
     assert isinstance(record, EvidenceRecord), record
     messages = _messages(row)
     text = _text(stem, row, messages)
+    asked = [at for at, message in enumerate(messages) if message["role"] == "user"]
     spoken = [at for at, message in enumerate(messages) if message["role"] == "assistant"]
-    first = spoken[0] if spoken else len(messages)
+    later = [at for at in spoken if not asked or at > asked[0]]
+    first = later[0] if later else len(messages)
     prompt = tuple(_said(message) for message in messages[:first])
     if not prompt:
         prompt = (("user", plain(build_instruction(record)), ()),)
     talk = messages[first : spoken[-1] + 1] if spoken else []
-    answer: Key = ("text", plain(text))
-    if len(talk) > 1 or any(message.get("tool_calls") for message in talk):
-        answer = ("talk", *(_said(message) for message in talk))
-    substance = any(words or calls for _, words, calls in prompt) and (
-        answer[0] == "text"
-        or any(role == "assistant" and (words or calls) for role, words, calls in answer[1:])
-    )
+    is_talk = len(talk) > 1 or any(message.get("tool_calls") for message in talk)
+    answer, answers = _answer(talk if is_talk or not text.strip() else [], text)
     return Seen(
         stem=stem,
         line=number,
         sig_hash=sig_hash,
         category=category_of(stem, row),
-        task=record.task_id,
+        task=redacted(record.task_id),
         prompt=prompt,
         answer=answer,
-        text=text,
-        speaks=bool(text.strip()),
+        said=("text", plain(text)) if text.strip() else None,
+        text=redacted(text),
+        tools=str(row.get("tools")),
+        secret=any(token in line.decode() for token in TOKENS),
         instructable=bool(text.strip())
         and stem not in EXTRACTION
         and row.get("role", "").strip().lower() != "extractor"
         and all(_is_all_text(message) for message in messages)
-        and substance,
+        and any(words or calls for _, words, calls in prompt)
+        and answers,
     )
+
+
+def _answer(talk: Sequence[Mapping[str, Any]], text: str) -> tuple[Key | None, bool]:
+    """The answer, and whether the assistant gives one in it. Turns that say nothing do not
+    count, and one that is left is its text."""
+    if not talk:
+        return (("text", plain(text)), True) if text.strip() else (None, False)
+    turns = [_said(message) for message in talk]
+    answers = any(role == "assistant" and (words or calls) for role, words, calls in turns)
+    turns = [turn for turn in turns if turn[1] or turn[2]]
+    if not turns:
+        return None, False
+    if len(turns) == 1 and not turns[0][2]:
+        return ("text", turns[0][1]), answers
+    return ("talk", *turns), answers
 
 
 def look(rows: Rows) -> dict[str, Seen]:
@@ -243,16 +279,28 @@ def look(rows: Rows) -> dict[str, Seen]:
 
 def speaks_against(row: Seen) -> bool:
     """Whether its verdict keeps the same answer out wherever else it was given (F5)."""
-    if not row.speaks:
-        return False
     if row.category == "rejected":
         return True
     return row.category == "needs_human_review" and row.stem not in EXTRACTION
 
 
+def same(one: Seen, other: Seen) -> bool:
+    """The same answer to the same prompt. A conversation is the same as a text that it ends
+    in; two that end in the same words are not the same for that."""
+    if one.prompt != other.prompt:
+        return False
+    pairs = ((one.answer, other.answer), (one.answer, other.said), (one.said, other.answer))
+    return any(left is not None and left == right for left, right in pairs)
+
+
+def same_text(one: Seen, other: Seen) -> bool:
+    """The same text to the same prompt as that of one, which RAG would show."""
+    return one.prompt == other.prompt and one.said in (other.said, other.answer)
+
+
 def conflicted(row: Seen, lake: Mapping[str, Seen]) -> bool:
     """F5, by looking at every row."""
-    return any(speaks_against(other) and other.content == row.content for other in lake.values())
+    return any(speaks_against(other) and same(row, other) for other in lake.values())
 
 
 def may_train(row: Seen, lake: Mapping[str, Seen], *, partial: bool) -> bool:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from hashlib import sha256
 
 from stillhouse.exports.dataset import Split
 from stillhouse.exports.dataset_rows import Collector
-from stillhouse.exports.firewall import ExportOptions, join
-from stillhouse.exports.redacted import Redacted
+from stillhouse.exports.firewall import ExportOptions, Joined, join
 from stillhouse.records import (
     EvidenceRecord,
     FunctionCall,
@@ -36,14 +34,14 @@ CALL = [
 ]
 
 
-def _words() -> Redacted:
+def _joined(text: str = "Left.") -> Joined:
     evidence = EvidenceRecord(
         run_id="run-1",
         task_id="observer:a.py",
         timestamp=TIME,
         provenance=AT,
         observer_verdict="accept",
-        text="Left.",
+        text=text,
     )
     line, verdict = encode(evidence), score_record(evidence)
     scored = ScoredRun(
@@ -58,7 +56,7 @@ def _words() -> Redacted:
     )
     joined = join(encode(scored), line)
     assert not isinstance(joined, tuple)
-    return Redacted(joined)
+    return joined
 
 
 def _sample(number: int, completion: list[Message]) -> UnpairedSample:
@@ -77,7 +75,7 @@ def _sample(number: int, completion: list[Message]) -> UnpairedSample:
 
 def test_lines_lie_in_their_section_with_their_lineage_beside() -> None:
     """Line for line, and each split by itself."""
-    collector, words = Collector(ExportOptions(llama_factory=True), "observer_reviews"), _words()
+    collector, words = Collector(ExportOptions(llama_factory=True), "observer_reviews"), _joined()
     splits: tuple[Split, ...] = ("train", "test", "train")
     for number, split in enumerate(splits):
         collector.unpaired(split, _sample(number, SAY), words)
@@ -99,7 +97,7 @@ def test_lines_lie_in_their_section_with_their_lineage_beside() -> None:
 
 def test_a_head_is_the_place_of_the_first_line_that_shows_a_key() -> None:
     """In the section's bytes, line ends included, and in those of its lineage."""
-    collector, words = Collector(ExportOptions(), "observer_reviews"), _words()
+    collector, words = Collector(ExportOptions(), "observer_reviews"), _joined()
     for number, answer in enumerate((SAY, SAY, CALL, CALL)):
         collector.unpaired("train", _sample(number, answer), words)
     assert set(collector.heads) == {"unpaired/train", "unpaired/train-lineage"}
@@ -112,9 +110,10 @@ def test_a_head_is_the_place_of_the_first_line_that_shows_a_key() -> None:
 
 
 def test_secrets_are_counted_by_kind_over_all_sections() -> None:
-    """A record in two sections had its secrets taken out of both."""
-    collector, words = Collector(ExportOptions(), "observer_reviews"), _words()
-    words.found = Counter({"jwt": 2})
-    collector.unpaired("train", _sample(0, SAY), words)
-    collector.unpaired("test", _sample(1, SAY), words)
-    assert collector.counts["redacted/jwt"] == 4
+    """As many as stand in the rows, whatever the section."""
+    joined = _joined("Use ghp_" + "Zk3vQ9xL2mT7rW5pY8nB4cD6fG1hJ0sAqEuI")
+    collector = Collector(ExportOptions(), "observer_reviews")
+    collector.unpaired("train", _sample(0, joined.words.answer), joined)
+    collector.unpaired("test", _sample(1, joined.words.answer), joined)
+    collector.unpaired("test", _sample(2, SAY), joined)
+    assert collector.counts["redacted/github"] == 2

@@ -423,4 +423,4 @@ def test_evidence_that_is_no_record_is_told() -> None:
     lakes.edit(store, path, {0: b'{"run_id": 7}'})
     counts = lakes.export(store).exports["sft"]
     assert counts["sft"] == 1
-    assert counts["refused/missing_evidence"] == counts["refused/not_scored"] == 1
+    assert counts["refused/not_instructable"] == counts["refused/altered_evidence"] == 1

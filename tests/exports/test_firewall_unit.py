@@ -43,6 +43,7 @@ from stillhouse.records import (
 )
 from stillhouse.records import FunctionCall as Function
 from stillhouse.storage import MemoryStore
+from stillhouse.words import words_of
 from tests.exports import lakes
 from tests.exports.made import both_lines, cleared, evidence, joined, said, user
 
@@ -112,7 +113,7 @@ def test_only_the_firewall_makes_a_cleared() -> None:
 
 def _relabelled() -> Joined:
     bad = evidence(**REJECTED)
-    return Joined(joined(evidence()).scored, bad)
+    return Joined(joined(evidence()).scored, bad, words_of(bad, []))
 
 
 def test_a_run_that_was_not_joined_from_its_lines_is_not_cleared() -> None:
@@ -182,8 +183,8 @@ def test_lines_that_belong_together_are_joined() -> None:
     """A sound pair of lines gives the two records and what exports ask of them."""
     it = joined(evidence())
     assert (it.scored.category, it.checked, it.instructable) == ("accepted", True, True)
-    assert it.prompt == [user(it.instruction)]
-    assert it.answer == [said("All is well.")]
+    assert it.words.prompt == [user(it.words.instruction)]
+    assert it.words.answer == [said("All is well.")]
 
 
 @pytest.mark.parametrize("category", ["accepted", "partially_accepted", "needs_human_review"])
@@ -201,7 +202,7 @@ def test_a_scored_run_of_other_evidence_is_refused() -> None:
     other = both_lines(evidence(text="Another."))[1]
     found = join(scored, other)
     assert isinstance(found, Refusal)
-    assert found.reason == "missing_evidence"
+    assert found.reason == "not_instructable"
 
 
 @pytest.mark.parametrize("line", [b"", b"{}", b"\xff", b"[]", b'{"category":"ACCEPTED"}'])

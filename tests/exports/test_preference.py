@@ -48,7 +48,7 @@ def singles(*runs: Row, **options: Any) -> list[tuple[str, bool]]:
 
 def test_a_pair_names_both_its_sides_and_says_why() -> None:
     """Ids, categories, provenance, and the reason of each verdict."""
-    good = evidence(text="yes", run_id="g", tools=None)
+    good = evidence(text="yes", run_id="g", tools=[{"name": "f"}])
     bad = evidence(text="no", run_id="b", observer_verdict="reject", tools=[{"name": "f"}])
     pair = pair_of(cleared(good, "chosen"), cleared(bad, "rejected"))
     assert pair.problems() == []
@@ -61,6 +61,36 @@ def test_a_pair_names_both_its_sides_and_says_why() -> None:
     )
     assert (pair.provenance, pair.rejected_provenance) == (good.provenance, bad.provenance)
     assert (pair.created_at, pair.tools) == (NOW, [{"name": "f"}])
+
+
+def test_runs_that_were_given_other_tools_are_no_pair() -> None:
+    """The tools are part of what was asked: a call of one that was not there is no fair match."""
+    tools = [{"type": "function", "function": {"name": "look"}}]
+    rows = [*answered("+a", tools=tools), *answered("-b")]
+    store = lakes.distilled({"observer_reviews": rows})
+    assert lakes.lines(store, PAIRS) == []
+    assert len(lakes.lines(store, UNPAIRED)) == 2
+    rows = [*answered("+a", tools=tools), *answered("-b", tools=tools)]
+    store = lakes.distilled({"observer_reviews": rows})
+    assert len(lakes.lines(store, PAIRS)) == 1
+
+
+def test_the_same_answer_stands_once_among_the_unpaired() -> None:
+    """Also when two tasks ask the same; the refusal names the one that is kept (S9)."""
+    rows = [*answered("+a", task_id="s"), *answered("+a", task_id="t")]
+    store = lakes.distilled({"observer_reviews": rows})
+    assert len(lakes.lines(store, UNPAIRED)) == 1
+    (row,) = lakes.loaded(store, lakes.REFUSED["preference"])
+    assert (row["reason"], row["line_offset"]) == ("duplicate", 1)
+    assert row["other"] == "_kb/observer_reviews.jsonl:1"
+
+
+def test_a_repeated_side_names_the_one_that_is_kept() -> None:
+    """An answer given twice to one task stands in its pairs once."""
+    store = lakes.distilled({"observer_reviews": answered("+a", "+a ", "-b")})
+    (row,) = lakes.loaded(store, lakes.REFUSED["preference"])
+    assert (row["reason"], row["line_offset"]) == ("duplicate", 1)
+    assert row["other"] == "_kb/observer_reviews.jsonl:1"
 
 
 def test_a_single_answer_is_true_when_accepted_and_false_when_rejected() -> None:
@@ -196,23 +226,24 @@ SECRET = "ghp_" + "Zk3vQ9xL2mT7rW5pY8nB4cD6fG1hJ0sAqEuI"
 OTHER = "ghp_" + "Aa1bB2cC3dD4eE5fF6gG7hH8iI9jJ0kKlLmM"
 
 
-def test_sides_that_differ_in_a_secret_alone_are_no_pair() -> None:
-    """Chosen and rejected must differ once secrets are out; the refusal names both rows."""
+def test_sides_that_differ_in_a_secret_alone_are_the_same_answer() -> None:
+    """What would be written is compared: the verdicts conflict, and neither row trains (F5)."""
     store = lakes.lake({"observer_reviews": answered(f"+use {SECRET}", f"-use {OTHER}")})
-    counts = lakes.run(store).exports["preference"]
-    assert lakes.lines(store, PAIRS) == []
-    assert counts == {"paired": 2, "dropped_pairs/identical_sides": 1}
-    (row,) = lakes.loaded(store, lakes.REFUSED["preference"])
-    assert (row["reason"], row["line_offset"]) == ("identical_sides", 0)
-    assert row["other"] == "_kb/observer_reviews.jsonl:2"
+    counts = lakes.run(store).exports
+    assert [*lakes.lines(store, PAIRS), *lakes.lines(store, UNPAIRED)] == []
+    assert lakes.answers(store) == []
+    assert counts["preference"] == {"refused/conflicting_verdict": 2}
+    refused = lakes.loaded(store, lakes.REFUSED["preference"])
+    places = [f"_kb/observer_reviews.jsonl:{line}" for line in (2, 1)]
+    assert [row["other"] for row in refused] == places
 
 
 @pytest.mark.parametrize("runs", [[f"+{SECRET}", "-b"], ["+a", f"-{SECRET}"]])
-def test_a_pair_with_a_secret_is_dropped_when_asked_and_counted_once(runs: list[str]) -> None:
-    """--on-secret drop, whichever side holds it."""
+def test_a_side_with_a_secret_is_dropped_when_asked_and_the_other_is_not(runs: list[str]) -> None:
+    """--on-secret drop, whichever side holds it; the clean answer stands by itself."""
     store = lakes.lake({"observer_reviews": answered(*runs)})
     counts = lakes.run(store, on_secret="drop").exports["preference"]
-    assert counts == {"paired": 2, "dropped_pairs/secret": 1}
+    assert (counts["refused/secret"], counts["unpaired"]) == (1, 1)
     assert len(lakes.lines(store, lakes.REFUSED["preference"])) == 1
     assert lakes.lines(store, PAIRS) == []
 

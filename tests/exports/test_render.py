@@ -9,6 +9,7 @@ from typing import Any, BinaryIO
 import msgspec
 import pytest
 
+from stillhouse.errors import LakeChangedError, RecordError
 from stillhouse.exports import KINDS
 from stillhouse.receipts import decode_receipt, list_receipts
 from stillhouse.storage import MemoryStore
@@ -146,7 +147,11 @@ def test_what_was_taken_out_is_named_and_counted() -> None:
     told = {
         name.removeprefix("redacted/"): n for name, n in counts["sft"].items() if "redacted" in name
     }
-    assert told == {"github": 2, "url-password": 1}
+    assert told == {"github": 3, "url-password": 2}
+    for path, kind in ((SFT, "sft"), (UNPAIRED, "preference"), (RAG, "rag")):
+        for name in ("github", "url-password"):
+            marks = store.read(path).count(f"[REDACTED:{name}]".encode())
+            assert marks == counts[kind][f"redacted/{name}"]
     receipts = {}
     for path in list_receipts(store):
         receipt = decode_receipt(store.read(path), path)
@@ -283,55 +288,57 @@ def shifty(**options: Any) -> Shifty:
     return store
 
 
+def _refuses_whole(store: Shifty, why: str) -> None:
+    """An export of a lake that changes under its eyes says so, and leaves all as it was."""
+    before = lakes.files(store, "distilled", "quarantine", "receipts")
+    with pytest.raises(LakeChangedError, match=why):
+        lakes.export(store, max_pairs=3)
+    assert lakes.files(store, "distilled", "quarantine", "receipts") == before
+
+
 def test_lines_that_no_longer_are_what_was_indexed_are_refused() -> None:
     """The hash is asked for when the row leaves, not only when it came (F6)."""
     store = shifty()
     shift(store, "observer_reviews", b'"text":"a"', b'"text":"z"', forge=False)
-    counts = lakes.export(store).exports
-    for kind in ("sft", "rag", "preference"):
-        assert counts[kind]["refused/missing_evidence"] == 1
-    assert lakes.answers(store) == []
-    assert lakes.loaded(store, PAIRS) == []
+    _refuses_whole(store, "the scored run names other evidence than this")
 
 
 def test_a_verdict_is_asked_for_again_when_the_row_leaves() -> None:
     """Evidence and hash that fit each other, but not the verdict, are refused (F6)."""
     store = shifty()
     shift(store, "observer_reviews", b'"accept"', b'"reject"', forge=True)
-    counts = lakes.export(store).exports
-    assert counts["sft"] == {"refused/verdict_mismatch": 1, "refused/forbidden_category": 1}
-    assert lakes.answers(store) == []
+    _refuses_whole(store, "the file says 'accepted', the rules give 'rejected'")
 
 
 @pytest.mark.parametrize(
-    ("old", "new", "forge", "reason"),
+    ("old", "new", "forge", "why"),
     [
-        (b'"text":"b"', b'"text":"z"', False, "missing_evidence"),
-        (b'"reject"', b'"accept"', True, "verdict_mismatch"),
-        (b'"content":"Q"', b'"content":"Z"', True, "no_partner"),
-        (b'"task_id":"t"', b'"task_id":"z"', True, "no_partner"),
-        (b'"text":"b"', b'"text":"a"', True, "identical_sides"),
+        (b'"text":"b"', b'"text":"z"', False, "names other evidence"),
+        (b'"reject"', b'"accept"', True, "the rules give 'accepted'"),
+        (b'"content":"Q"', b'"content":"Z"', True, "another prompt"),
+        (b'"task_id":"t"', b'"task_id":"z"', True, "another prompt"),
+        (b'"text":"b"', b'"text":"a"', True, "are the same"),
     ],
 )
-def test_a_partner_is_looked_at_again(old: bytes, new: bytes, forge: bool, reason: str) -> None:
-    """Each of its claims, when the pair is made; a pair that does not hold is dropped by name."""
+def test_a_partner_is_looked_at_again(old: bytes, new: bytes, forge: bool, why: str) -> None:
+    """Each of its claims, when the pair is made."""
     store = shifty()
     shift(store, "contract_analyses", old, new, forge=forge)
-    counts = lakes.export(store, max_pairs=3).exports["preference"]
-    assert counts == {"paired": 2, f"dropped_pairs/{reason}": 1}
-    assert lakes.lines(store, PAIRS) == []
-    assert lakes.answers(store) == ["a"]
+    before = lakes.files(store, "distilled", "quarantine", "receipts")
+    with pytest.raises((LakeChangedError, RecordError), match=why):
+        lakes.export(store, max_pairs=3)
+    assert lakes.files(store, "distilled", "quarantine", "receipts") == before
 
 
 @pytest.mark.parametrize(
-    ("stem", "old", "new", "category", "reason"),
+    ("stem", "old", "new", "category", "why"),
     [
-        ("contract_analyses", b'"reject"', b'"accept"', b"accepted", "no_partner"),
-        ("observer_reviews", b'"accept"', b'"reject"', b"rejected", "forbidden_category"),
+        ("contract_analyses", b'"reject"', b'"accept"', b"accepted", "category|accepted"),
+        ("observer_reviews", b'"accept"', b'"reject"', b"rejected", "rejected"),
     ],
 )
 def test_a_side_that_has_changed_sides_is_no_side(
-    stem: str, old: bytes, new: bytes, category: bytes, reason: str
+    stem: str, old: bytes, new: bytes, category: bytes, why: str
 ) -> None:
     """A run that is now another's equal, whole and sound in itself, does not stand in the pair."""
     store = shifty()
@@ -340,9 +347,7 @@ def test_a_side_that_has_changed_sides_is_no_side(
     now = b'"category":"%s"' % category
     for word in (b'"category":"accepted"', b'"category":"rejected"'):
         store.shown[path] = store.shown[path].replace(word, now)
-    counts = lakes.export(store, max_pairs=3).exports["preference"]
-    assert counts == {"paired": 2, f"dropped_pairs/{reason}": 1}
-    assert lakes.lines(store, PAIRS) == []
+    _refuses_whole(store, why)
 
 
 def test_an_answer_of_an_extractor_is_cleared_for_nothing_though_the_index_says_so() -> None:
@@ -387,6 +392,8 @@ def test_counts_of_one_export_do_not_depend_on_the_others() -> None:
     whole = lakes.run(store).exports
     lakes.run(alone, include_partial=True, include_review=True)
     for kind in KINDS:
-        assert lakes.export(alone, kind).exports == {kind: whole[kind]}
+        # The dataset is made of all the others.
+        parts = KINDS if kind == "dataset" else (kind,)
+        assert lakes.export(alone, kind).exports == {part: whole[part] for part in parts}
     folders = ("distilled", "quarantine")
     assert lakes.files(alone, *folders) == lakes.files(store, *folders)

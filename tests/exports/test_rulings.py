@@ -16,16 +16,9 @@ from hypothesis import strategies as st
 
 from stillhouse.exports.dataset import SPLITS
 from stillhouse.exports.firewall import CODE, REASONS, ExportOptions
-from stillhouse.exports.rulings import (
-    ACCEPTED,
-    PARTIAL,
-    REJECTED,
-    REVIEW,
-    Rulings,
-    choose_pairs,
-    rule,
-    split_codes,
-)
+from stillhouse.exports.pairing import ACCEPTED, PARTIAL, REJECTED, choose_pairs
+from stillhouse.exports.rulings import REVIEW, Rulings, rule
+from stillhouse.exports.splits import split_codes
 from stillhouse.index import (
     EMPTY,
     EXTRACTION,
@@ -34,6 +27,7 @@ from stillhouse.index import (
     NOT_INSTRUCTABLE,
     OTHER_MEDIA,
     ROW,
+    SECRET,
     UNKNOWN,
     Keys,
     Rows,
@@ -51,10 +45,24 @@ class Fact(NamedTuple):
     answer: int
     category: int
     flags: int = 0
+    talk: int = 0  # which conversation the answer is; 0: none, it is its text
+    tools: int = 0
+
+    @property
+    def own(self) -> tuple[object, ...] | None:
+        """What its verdict is about; None when nothing was said."""
+        if self.talk:
+            return ("talk", self.prompt, self.talk)
+        return self.said
+
+    @property
+    def said(self) -> tuple[object, ...] | None:
+        """Its text under its prompt."""
+        return None if self.flags & EMPTY else ("said", self.prompt, self.answer)
 
 
 FLAGS = (0, 0, 0, 0, 0, EMPTY, OTHER_MEDIA, NOT_INSTRUCTABLE, NOT_INSTRUCTABLE | EXTRACTION)
-DOUBTS = (0, 0, 0, 0, 0, 0, MISMATCH, MISSING)
+DOUBTS = (0, 0, 0, 0, 0, 0, MISMATCH, MISSING, SECRET)
 
 
 @st.composite
@@ -66,6 +74,8 @@ def facts(draw: st.DrawFn) -> Fact:
         draw(st.integers(0, 2)),
         draw(st.sampled_from([ACCEPTED, PARTIAL, REJECTED, REVIEW, ACCEPTED, REJECTED, UNKNOWN])),
         draw(st.sampled_from(FLAGS)) | draw(st.sampled_from(DOUBTS)),
+        draw(st.sampled_from([0, 0, 0, 1, 2])),
+        draw(st.sampled_from([0, 0, 0, 1])),
     )
 
 
@@ -75,6 +85,7 @@ OPTIONS = st.builds(
     include_partial=st.booleans(),
     include_review=st.booleans(),
     max_pairs=st.integers(0, 5),
+    on_secret=st.sampled_from(["redact", "redact", "drop"]),
 )
 BUCKETS = st.sampled_from([1, 2, 3, ROWS_PER_BUCKET])
 
@@ -90,7 +101,9 @@ def packed(lake: Sequence[Fact]) -> Rows:
         keys = Keys(
             _hash("task", fact.task)[:16],
             _hash("prompt", fact.prompt)[:16],
-            _hash("answer", fact.prompt, fact.answer)[:16],
+            _hash(fact.own)[:16] if fact.own else bytes(16),
+            _hash(fact.said)[:16] if fact.said else bytes(16),
+            fact.tools,
             fact.flags,
         )
         sigs = (_hash("raw", number), _hash("evidence", number))
@@ -121,8 +134,16 @@ def ruled(
 
 
 def same(one: Fact, other: Fact) -> bool:
-    """The same answer to the same prompt."""
-    return (one.prompt, one.answer) == (other.prompt, other.answer)
+    """The same answer to the same prompt: a conversation is the same as a text that it ends
+    in, but not as another conversation that ends in it."""
+    if one.own == other.own:
+        return one.own is not None
+    return not (one.talk and other.talk) and same_text(one, other)
+
+
+def same_text(one: Fact, other: Fact) -> bool:
+    """The same text under the same prompt."""
+    return one.said is not None and one.said == other.said
 
 
 def by_itself(fact: Fact, kind: str, options: ExportOptions) -> str:
@@ -139,16 +160,15 @@ def by_itself(fact: Fact, kind: str, options: ExportOptions) -> str:
     if kind == "sft" and fact.category == PARTIAL and not options.include_partial:
         return "not_opted_in"
     if kind == "rag" and fact.category == REVIEW:
-        return "export" if options.include_review else "not_opted_in"
-    if fact.category == REVIEW or (kind != "preference" and fact.category == REJECTED):
+        if not options.include_review:
+            return "not_opted_in"
+    elif fact.category == REVIEW or (kind != "preference" and fact.category == REJECTED):
         return "forbidden_category"
-    return "export"
+    return "secret" if fact.flags & SECRET and options.on_secret == "drop" else "export"
 
 
 def speaks(fact: Fact, *, review: bool = True) -> bool:
     """Whether a row speaks against its answer elsewhere (F5)."""
-    if fact.flags & EMPTY:
-        return False
     if fact.category in (REJECTED, UNKNOWN) or fact.flags & MISMATCH:
         return True
     return review and fact.category == REVIEW and not fact.flags & EXTRACTION
@@ -156,18 +176,24 @@ def speaks(fact: Fact, *, review: bool = True) -> bool:
 
 def praises(fact: Fact) -> bool:
     """Whether a row's verdict on its answer is good, and stands."""
-    doubt = fact.flags & (MISMATCH | MISSING | EMPTY)
+    doubt = fact.flags & (MISMATCH | MISSING)
     return fact.category in (ACCEPTED, PARTIAL) and not doubt
 
 
 def clash(fact: Fact, lake: Sequence[Fact], kind: str, options: ExportOptions) -> bool:
     """Whether another row's verdict keeps this one out."""
+    alike = same_text if kind == "rag" else same
     if kind == "preference" and fact.category == REJECTED:
-        return any(praises(other) and same(fact, other) for other in lake)
+        return any(praises(other) and alike(fact, other) for other in lake)
     if fact.category == REVIEW and kind != "rag":
         return False
     review = kind != "rag" or not options.include_review
-    return any(speaks(other, review=review) and same(fact, other) for other in lake)
+    return any(speaks(other, review=review) and alike(fact, other) for other in lake)
+
+
+def repeats(one: Fact, other: Fact, kind: str) -> bool:
+    """Whether two rows would stand in an export as the same."""
+    return one.said == other.said if kind == "rag" else one.own == other.own
 
 
 def expected(lake: Sequence[Fact], kind: str, options: ExportOptions) -> list[str]:
@@ -179,7 +205,7 @@ def expected(lake: Sequence[Fact], kind: str, options: ExportOptions) -> list[st
     free = [number for number, reason in enumerate(out) if reason == "export"]
     order = {ACCEPTED: 0, PARTIAL: 1, REVIEW: 2}
     for number in free:
-        group = [other for other in free if same(lake[number], lake[other])]
+        group = [other for other in free if repeats(lake[number], lake[other], kind)]
         if number != min(group, key=lambda at: (order[lake[at].category], at)):
             out[number] = "duplicate"
     return out
@@ -217,17 +243,25 @@ def test_a_refusal_names_the_row_it_clashes_with(
         clashing = {n for n, r in enumerate(reasons) if r in ("conflicting_verdict", "duplicate")}
         assert set(named) == clashing
         for number, other in named.items():
-            assert same(lake[number], lake[other])
             if reasons[number] == "duplicate":
+                assert repeats(lake[number], lake[other], kind)
                 assert reasons[other] == "export"
             else:
+                alike = same_text if kind == "rag" else same
+                assert alike(lake[number], lake[other])
                 assert speaks(lake[other])
-    conflicts = rulings.other["preference"].within(0, len(lake))
-    found = {n for n, r in enumerate(words(rulings.preference)) if r == "conflicting_verdict"}
-    assert set(conflicts) == found
-    for number, other in conflicts.items():
-        bad = lake[number].category == REJECTED
-        assert praises(lake[other]) if bad else speaks(lake[other])
+    reasons = words(rulings.preference)
+    named = rulings.other["preference"].within(0, len(lake))
+    clashing = {n for n, r in enumerate(reasons) if r in ("conflicting_verdict", "duplicate")}
+    assert set(named) == clashing
+    for number, other in named.items():
+        if reasons[number] == "duplicate":
+            assert repeats(lake[number], lake[other], "preference")
+            assert reasons[other] not in ("duplicate", "conflicting_verdict")
+        else:
+            bad = lake[number].category == REJECTED
+            assert same(lake[number], lake[other])
+            assert praises(lake[other]) if bad else speaks(lake[other])
 
 
 @settings(max_examples=150)
@@ -247,21 +281,22 @@ def test_pairs_keep_their_laws(lake: list[Fact], options: ExportOptions, bucket:
     for good, bad in pairs:
         one, two = lake[good], lake[bad]
         assert {good, bad} <= set(free)
-        assert (one.task, one.prompt) == (two.task, two.prompt)
-        assert one.answer != two.answer
+        assert (one.task, one.prompt, one.tools) == (two.task, two.prompt, two.tools)
+        assert one.own != two.own
         assert one.category < two.category
         assert two.category != REVIEW
     a_task = Counter(lake[good].task for good, _ in pairs)
     assert max(a_task.values(), default=0) <= options.max_pairs
     stands = {row for pair in pairs for row in pair}
-    groups: dict[tuple[int, int], list[int]] = defaultdict(list)
+    groups: dict[tuple[int, int, int], list[int]] = defaultdict(list)
     for number in free:
-        groups[lake[number].task, lake[number].prompt].append(number)
+        groups[lake[number].task, lake[number].prompt, lake[number].tools].append(number)
     possible: Counter[int] = Counter()
-    for (task, _), members in groups.items():
-        kept: dict[int, int] = {}
+    alone: dict[object, int] = {}
+    for (task, _, _), members in groups.items():
+        kept: dict[object, int] = {}
         for number in sorted(members, key=lambda at: (lake[at].category, at)):
-            kept.setdefault(lake[number].answer, number)
+            kept.setdefault(lake[number].own, number)
         verdicts = Counter(lake[number].category for number in kept.values())
         possible[task] += sum(
             verdicts[high] * verdicts[low]
@@ -272,9 +307,14 @@ def test_pairs_keep_their_laws(lake: list[Fact], options: ExportOptions, bucket:
                 assert reasons[number] == "duplicate"
             elif len(verdicts) > 1:
                 assert reasons[number] == ("export" if number in stands else "over_max_pairs")
+            elif lake[number].category == PARTIAL:
+                assert reasons[number] == "no_partner"
             else:
-                partial = lake[number].category == PARTIAL
-                assert reasons[number] == ("no_partner" if partial else "unpaired")
+                own = lake[number].own
+                alone[own] = min(number, alone.get(own, number))
+                assert reasons[number] in ("unpaired", "duplicate")
+    unpaired = [number for number, reason in enumerate(reasons) if reason == "unpaired"]
+    assert unpaired == sorted(alone.values())
     for task, number in possible.items():
         assert a_task[task] == min(number, options.max_pairs)
 
@@ -409,7 +449,7 @@ def test_the_codes_and_the_row_are_pinned() -> None:
     """Rulings are bytes and index rows are files: neither changes unseen."""
     assert REASONS[:3] == ("export", "not_instructable", "forbidden_category")
     assert CODE["unpaired"] == REASONS.index("unpaired")
-    assert ROW.itemsize == 136
+    assert ROW.itemsize == 160
 
 
 @pytest.mark.parametrize("bucket", [1, 5, ROWS_PER_BUCKET])

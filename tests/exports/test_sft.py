@@ -21,6 +21,7 @@ from stillhouse.lake import evidence_path_for
 from stillhouse.records import Message, RetrievedContext, SftSample, decode
 from stillhouse.sources import SOURCES, build_instruction, stem_from_source_file
 from stillhouse.storage import LocalStore, MemoryStore
+from stillhouse.words import answer_of, prompt_of
 from tests.exports import lakes
 from tests.exports.lakes import NOW, SFT
 from tests.exports.made import cleared, evidence, joined, said, user
@@ -95,12 +96,37 @@ def test_of_one_turn_the_text_is_the_answer() -> None:
     assert unanswered.messages == sample.messages
 
 
-def test_without_a_prompt_in_the_messages_the_instruction_is_the_prompt() -> None:
-    """A conversation that the assistant began is asked for by the template."""
+def test_a_greeting_is_no_answer() -> None:
+    """What the assistant says before the user asks belongs to the prompt."""
     record = evidence(messages=[said("Hello."), user("Q"), said("A")], text="A")
+    assert prompt_of(record) == [said("Hello."), user("Q")]
+    assert answer_of(record) == [said("A")]
+    sample = made(record)
+    assert sample is not None
+    assert sample.messages == record.messages
+
+
+def test_without_a_prompt_in_the_messages_the_instruction_is_the_prompt() -> None:
+    """A conversation of the assistant's alone is asked for by the template."""
+    record = evidence(messages=[said("Hello."), said("A")], text="A")
     sample = made(record)
     assert sample is not None
     assert sample.messages == [user(build_instruction(record)), *(record.messages or [])]
+
+
+def test_an_answer_to_nothing_in_particular_is_no_sample() -> None:
+    """A row that names neither a prompt nor a task nor a file asks nothing (F4)."""
+    nameless = {"timestamp": lakes.NOW, "response": "42", "validators": {"v": True}}
+    rows = [
+        nameless,
+        nameless | {"response": "43", "prompt": "Six times seven?"},
+        nameless | {"response": "44", "task_id": "sums"},
+        nameless | {"response": "45", "task_class": "sums"},
+        nameless | {"response": "46", "file": "a"},
+    ]
+    store = lakes.distilled({"mode_experiments": rows})
+    assert lakes.answers(store) == ["43", "44", "45", "46"]
+    assert lakes.reasons(store) == {"mode_experiments:0": "not_instructable"}
 
 
 def test_ids_are_hashes_of_content() -> None:

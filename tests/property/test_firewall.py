@@ -18,7 +18,18 @@ from stillhouse.records import EvidenceRecord, decode, encode
 from stillhouse.sources import build_scored_run
 from tests.exports import lakes
 from tests.exports.lakes import PAIRS, RAG, REFUSED, SFT, UNPAIRED, Row
-from tests.exports.oracle import RANK, Seen, conflicted, look, may_be_good, may_train
+from tests.exports.oracle import (
+    RANK,
+    TOKENS,
+    Seen,
+    conflicted,
+    look,
+    may_be_good,
+    may_train,
+    same,
+    same_text,
+    speaks_against,
+)
 
 T = TypeVar("T")
 Lake = dict[str, list[Row]]
@@ -30,7 +41,7 @@ DAYS = ("2026-03-02T09:00:00Z", "2026-03-03T09:00:00Z")
 
 # Few words, so that answers collide; the same word in several spellings.
 PROMPTS = ("Why?", "Why? ", "R\u00e9sum\u00e9?", "Re\u0301sume\u0301?", "")
-TEXTS = ("Yes.", " Yes.\n", "Caf\u00e9", "Cafe\u0301", "No.", "")
+TEXTS = ("Yes.", " Yes.\n", "Caf\u00e9", "Cafe\u0301", "No.", "", *(f"Use {t}." for t in TOKENS))
 SIGNALS: dict[str, list[Row]] = {
     "scrum_reviews": [{"accepted_on_attempt": n} for n in (1, 1, 2, 4)] + [{}],
     "observer_reviews": [{"verdict": v} for v in ("accept", "cycle", "reject", "?")],
@@ -74,7 +85,7 @@ def talks(draw: Any) -> Row:
     prompt, text = draw(st.sampled_from(PROMPTS)), draw(st.sampled_from(TEXTS))
     user: Row = {"role": "user", "content": prompt}
     said: Row = {"role": "assistant", "content": text}
-    shape = draw(st.integers(0, 10))
+    shape = draw(st.integers(0, 13))
     if shape <= 2:
         return {"prompt": prompt, "text": text}
     if shape <= 4:
@@ -94,7 +105,18 @@ def talks(draw: Any) -> Row:
         call = draw(st.sampled_from([CALL, SAME_CALL]))
         result = {"role": "tool", "content": "1", "tool_call_id": call["id"]}
         calling = {"role": "assistant", "content": None, "tool_calls": [call]}
-        return {"messages": [user, calling, result, said]}
+        tools: Row = draw(st.sampled_from([{}, {"tools": [{"name": "f"}]}]))
+        turns = draw(st.sampled_from([[calling, result, said], [calling]]))
+        return {"messages": [user, *turns]} | tools
+    if shape == 10:
+        blank: Row = {"role": "assistant", "content": " "}
+        return {"messages": [user, blank, said]}
+    if shape == 11:
+        # No text: the last word is the user's.
+        return {"messages": [user, said, {"role": "user", "content": "No!"}]}
+    if shape == 12:
+        greeting: Row = {"role": "assistant", "content": "Hello."}
+        return {"messages": [greeting, user, said]}
     first = draw(st.sampled_from([[said], [{"role": "system", "content": "Be kind."}, said]]))
     return {"messages": first}
 
@@ -143,7 +165,7 @@ def crowded_lakes(draw: Any) -> Lake:
                 st.lists(
                     st.tuples(
                         st.sampled_from(DAYS),
-                        st.sampled_from(["Yes.", "Yes. ", "No.", "Perhaps.", "Never."]),
+                        st.sampled_from(["Yes.", "Yes. ", "No.", "Perhaps.", *TOKENS]),
                         st.sampled_from(SIGNALS[stem]),
                     ),
                     min_size=1,
@@ -200,7 +222,7 @@ def check_pairs(store: Store, seen: Mapping[str, Seen], most: int) -> tuple[set[
         assert good.instructable
         assert bad.instructable
         assert may_be_good(good, seen), good
-        assert (good.task, good.prompt) == (bad.task, bad.prompt)
+        assert (good.task, good.prompt, good.tools) == (bad.task, bad.prompt, bad.tools)
         assert good.answer != bad.answer
         assert RANK[good.category] > RANK[bad.category]
         assert (row["chosen_category"], row["rejected_category"]) == (good.category, bad.category)
@@ -218,6 +240,8 @@ def check_pairs(store: Store, seen: Mapping[str, Seen], most: int) -> tuple[set[
         assert not row["label"] or may_be_good(origin, seen), origin
         assert origin.name not in single
         single.add(origin.name)
+    contents = {seen[name].content for name in single}
+    assert len(contents) == len(single), "the same single answer to the same prompt twice"
     assert not single & paired
     return paired, single
 
@@ -255,7 +279,7 @@ def check_dataset(store: Store, seen: Mapping[str, Seen], options: Mapping[str, 
             good = origins[0]
             if config == "sft":
                 assert may_train(good, seen, partial=options["include_partial"]), good
-                assert good.text in row["messages"][-1]["content"] or good.answer[0] == "talk"
+                assert good.text in row["messages"][-1]["content"] or _is_talk(good)
             elif config == "preference" or (config == "unpaired" and row["label"]):
                 assert may_be_good(good, seen), good
             elif config == "unpaired":
@@ -264,6 +288,10 @@ def check_dataset(store: Store, seen: Mapping[str, Seen], options: Mapping[str, 
                 assert good.category != "rejected"
                 assert good.category != "needs_human_review" or options["include_review"]
     assert all(len(names) == 1 for names in splits.values()), splits
+
+
+def _is_talk(row: Seen) -> bool:
+    return row.answer is not None and row.answer != row.said
 
 
 def check_accounts(store: Store, counts: Mapping[str, Mapping[str, int]]) -> None:
@@ -276,20 +304,19 @@ def check_accounts(store: Store, counts: Mapping[str, Mapping[str, int]]) -> Non
         refused = {
             name.partition("/")[2]: n for name, n in told.items() if name.startswith("refused/")
         }
-        dropped = {
-            name.partition("/")[2]: n
-            for name, n in told.items()
-            if name.startswith("dropped_pairs/")
-        }
         written = Counter(row["reason"] for row in lakes.loaded(store, REFUSED[kind]))
-        assert written == Counter(refused) + Counter(dropped)
+        assert written == Counter(refused)
         out = {
             "sft": told.get("sft", 0),
             "preference": told.get("paired", 0) + told.get("unpaired", 0),
             "rag": told.get("records", 0),
         }[kind]
-        not_scored = refused.pop("not_scored", 0)
-        assert out + sum(refused.values()) == scored, (kind, told, not_scored)
+        # Lines of evidence that no scored line speaks for are told beside the scored ones.
+        unscored = sum(
+            row["reason"] == "not_scored" or row["source_file"].startswith("evidence/")
+            for row in lakes.loaded(store, REFUSED[kind])
+        )
+        assert out + sum(refused.values()) - unscored == scored, (kind, told)
         for section, path in (("sft", SFT), ("preference", PAIRS), ("rag", RAG)):
             if kind == section:
                 assert told.get(section, 0) == len(lakes.lines(store, path))
@@ -332,7 +359,10 @@ def test_a_lake_gives_what_the_specification_says_and_nothing_else(
     check_accounts(store, report.exports)
     partial = options["include_partial"]
     # SFT: of every answer that may train, one row, and one with the best verdict it got.
-    may = _firsts({n for n, row in seen.items() if may_train(row, seen, partial=partial)}, seen)
+    out = {n for n, row in seen.items() if row.secret and options["on_secret"] == "drop"}
+    may = _firsts(
+        {n for n, row in seen.items() if may_train(row, seen, partial=partial)} - out, seen
+    )
     kept = {row.content: row for row in check_sft(store, seen, partial)}
     assert kept.keys() == may.keys()
     for content, group in may.items():
@@ -341,14 +371,13 @@ def test_a_lake_gives_what_the_specification_says_and_nothing_else(
     paired, single = check_pairs(store, seen, options["max_pairs"])
     by_prompt: dict[Any, list[Seen]] = defaultdict(list)
     for row in seen.values():
-        praised = any(
-            other.content == row.content and RANK.get(other.category, 0) for other in seen.values()
-        )
+        praised = any(same(row, other) and RANK.get(other.category, 0) for other in seen.values())
         clash = praised if row.category == "rejected" else conflicted(row, seen)
-        if row.instructable and row.category in RANK and not clash:
-            by_prompt[row.task, row.prompt].append(row)
+        if row.instructable and row.category in RANK and not clash and row.name not in out:
+            by_prompt[row.task, row.prompt, row.tools].append(row)
     tasks: Counter[str] = Counter(row["task_id"] for row in lakes.loaded(store, PAIRS))
-    for (task, _), group in by_prompt.items():
+    alone: set[Any] = set()
+    for (task, _, _), group in by_prompt.items():
         best: dict[Any, Seen] = {}
         for row in group:
             if row.answer not in best or RANK[row.category] > RANK[best[row.answer].category]:
@@ -359,8 +388,8 @@ def test_a_lake_gives_what_the_specification_says_and_nothing_else(
             assert not names & single
         else:
             assert not names & paired
-            expected = {row.answer for row in best.values() if row.category != "partially_accepted"}
-            assert {seen[name].answer for name in names & single} == expected
+            alone |= {row.content for row in best.values() if row.category != "partially_accepted"}
+    assert {seen[name].content for name in single} == alone
     # RAG: of every text that may be shown, one row.
     shown = {"accepted", "partially_accepted"}
     if options["include_review"]:
@@ -368,25 +397,19 @@ def test_a_lake_gives_what_the_specification_says_and_nothing_else(
     free = {
         name
         for name, row in seen.items()
-        if row.speaks
+        if row.said is not None
         and row.category in shown
+        and name not in out
         and not any(
-            other.content == row.content
-            and other.speaks
-            and (
-                other.category == "rejected"
-                or (
-                    other.category == "needs_human_review"
-                    and other.stem not in ("distilled_facts", "a_stem_of_nobody")
-                    and not options["include_review"]
-                )
-            )
+            same_text(row, other)
+            and speaks_against(other)
+            and (other.category == "rejected" or not options["include_review"])
             for other in seen.values()
         )
     }
     chunked = check_rag(store, seen, options["include_review"])
-    assert {seen[name].content for name in chunked} == {seen[name].content for name in free}
-    assert len(chunked) == len({seen[name].content for name in chunked})
+    assert {seen[name].shown for name in chunked} == {seen[name].shown for name in free}
+    assert len(chunked) == len({seen[name].shown for name in chunked})
 
 
 @settings(max_examples=40)
@@ -402,6 +425,22 @@ def test_the_same_lake_gives_the_same_bytes(raw: Lake, options: dict[str, Any]) 
     report = lakes.run(one, at=lakes.LATER, **options)
     assert report.unchanged == list(KINDS)
     assert lakes.files(one, *folders) == first
+
+
+@settings(max_examples=80)
+@given(before=crowded_lakes(), raw=crowded_lakes(), options=OPTIONS)
+def test_a_lake_whose_logs_changed_is_as_one_that_never_had_others(
+    before: Lake, raw: Lake, options: dict[str, Any]
+) -> None:
+    """Nothing of what a log said once stays in any export (L2)."""
+    stems = before.keys() | raw.keys()
+    old = {stem: before.get(stem) or raw[stem] for stem in stems}
+    new = {stem: raw.get(stem) or before[stem] for stem in stems}
+    store, fresh = lakes.distilled(old, **options), lakes.distilled(new, **options)
+    lakes.pour(store, new)
+    lakes.run(store, **options)
+    folders = ("evidence", "scored-runs", "distilled", "quarantine")
+    assert lakes.files(store, *folders) == lakes.files(fresh, *folders)
 
 
 # --------------------------------------------------------------------------- the damage
@@ -642,7 +681,14 @@ def lose_state(store: Store, pick: Pick) -> None:
             lakes.put(store, path, bytes(data))
 
 
+def lose_log(store: Store, pick: Pick) -> None:
+    """A raw log is gone."""
+    if logs := lakes.paths(store, "_kb"):
+        store.delete(pick(st.sampled_from(logs)))
+
+
 DAMAGE = (
+    lose_log,
     relabel,
     relabel,
     repeat_key,
@@ -687,7 +733,7 @@ def test_running_again_mends_all_damage(
     store = lakes.distilled(raw, **options)
     folders = ("evidence", "scored-runs", "distilled", "quarantine")
     before = lakes.files(store, *folders)
-    damages = [damage for damage in DAMAGE if damage not in (paste, lose_state, swap)]
+    damages = [damage for damage in DAMAGE if damage not in (paste, lose_state, swap, lose_log)]
     for damage in data.draw(st.lists(st.sampled_from(damages), min_size=1, max_size=3)):
         damage(store, data.draw)
     lakes.run(store, at=lakes.LATER, **options)

@@ -8,10 +8,8 @@ Nothing else may import the exporters (`sft`, `preference`, `rag`, `dataset`); t
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from collections.abc import Iterable, Iterator
-from itertools import pairwise
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 import numpy as np
@@ -20,24 +18,14 @@ from stillhouse.exports import folder
 from stillhouse.exports.chunks import Chunks, Layout
 from stillhouse.exports.firewall import REASONS, ExportOptions
 from stillhouse.exports.partitions import Partition, blocks, digest, find_partitions
-from stillhouse.exports.render import RenderUnit
-from stillhouse.exports.rulings import U8, Rulings, rule
-from stillhouse.exports.sides import Place
-from stillhouse.index import ROW, Rows, read_index
-from stillhouse.lake import (
-    DISTILLED,
-    EVIDENCE,
-    QUARANTINE,
-    SCORED,
-    UNIT_BYTES,
-    Span,
-    partition_path,
-    raw_path,
-)
+from stillhouse.exports.rulings import rule
+from stillhouse.exports.units import units
+from stillhouse.index import ROW, Rows
+from stillhouse.lake import DISTILLED, QUARANTINE, Span
 from stillhouse.receipts import FileDigest
 from stillhouse.records import QuarantineRow
 from stillhouse.sources import code_of
-from stillhouse.spill import Spill
+from stillhouse.spill import U8, Spill
 from stillhouse.state import ExportState
 from stillhouse.work import Work, is_intact
 
@@ -63,9 +51,6 @@ FILES: Final[dict[str, dict[str, str]]] = {
 }
 """Section → file of the kinds that always write the same files."""
 
-_HELD_BYTES: Final = 32 << 20
-"""Index bytes kept at hand to look up partners and clashes."""
-
 
 class Exported(NamedTuple):
     """What an export did: counts by kind (see `render`), and which kinds were unchanged."""
@@ -79,7 +64,9 @@ def export(work: Work, kinds: Iterable[str], options: ExportOptions) -> Exported
 
     Stages files and receipts; the caller commits (or, for a dry run, does not).
     """
-    wanted: list[str] = [kind for kind in KINDS if kind in set(kinds)]
+    asked = set(kinds)
+    # The dataset is made of the other exports: their refused rows are its own too.
+    wanted: list[str] = [kind for kind in KINDS if kind in asked or "dataset" in asked]
     partitions = find_partitions(work)
     code = [code_of(stem) for stem in sorted({part.stem for part in partitions})]
     inputs = digest([part.identity for part in partitions] + [work.version, *code])
@@ -119,12 +106,12 @@ def _export(
 
     rulings = rule(every, Spill(work.scratch, total), options)
     chunks = Chunks(work, kinds)
-    chunks.render(_units(work, partitions, rulings, kinds, options))
+    chunks.render(units(work, partitions, rulings, kinds, options))
     problems = [line for part in partitions for line in part.problems]
     # Witnesses are no rows of their own, and come last.
     own = sum(part.rows.size // ROW.itemsize for part in partitions if not part.witness)
     refused = _refused(rulings.sft[:own])
-    dependencies = _dependencies(work, partitions)
+    dependencies = [file for part in partitions for file in part.files]
     layouts = {kind: _layouts(work, kind, chunks, problems) for kind in kinds}
     joined = iter(
         work.join(
@@ -188,17 +175,6 @@ def _layouts(work: Work, kind: str, chunks: Chunks, problems: list[bytes]) -> di
     return layouts
 
 
-def _dependencies(work: Work, partitions: list[Partition]) -> list[FileDigest]:
-    """What the exports were made of, as far as the stages before wrote it."""
-    found = []
-    for part in partitions:
-        state = work.state.partitions.get(partition_path(EVIDENCE, part.day, part.stem))
-        for file in (state.evidence, state.scored) if state else ():
-            if file is not None:
-                found.append(FileDigest(file.path, file.bytes, file.rows, file.sha256))
-    return found
-
-
 def _settle(
     work: Work,
     kind: str,
@@ -220,119 +196,4 @@ def _settle(
             inputs=inputs,
             parameters=msgspec.to_builtins(options),
             counts=counts,
-        )
-
-
-# --------------------------------------------------------------------------------- chunks
-
-
-def _units(
-    work: Work,
-    partitions: list[Partition],
-    rulings: Rulings,
-    kinds: list[str],
-    options: ExportOptions,
-) -> Iterator[tuple[str, RenderUnit]]:
-    """Chunks of partitions, named; their bounds do not move when a partition grows."""
-    places = _Places(work, partitions, rulings)
-    for part in partitions:
-        if part.witness:
-            continue
-        base = part.first_row
-        for rows in blocks(work, part):
-            cells = rows["evidence_start"] // np.uint64(UNIT_BYTES)
-            cuts = [0, *(np.flatnonzero(np.diff(cells)) + 1).tolist(), len(rows)]
-            for low, high in pairwise(cuts):
-                if low < high:
-                    first, end = base + low, base + high
-                    yield (
-                        f"{part.day} {part.stem} {first - part.first_row}",
-                        places.unit(part, rows[low:high], first, end, kinds, options),
-                    )
-            base += len(rows)
-
-
-class _Places:
-    """Answers where another row of the lake lies, for partners and clashes."""
-
-    def __init__(self, work: Work, partitions: list[Partition], rulings: Rulings) -> None:
-        self._work = work
-        self._partitions = partitions
-        self._rulings = rulings
-        self._first = [part.first_row for part in partitions]
-        self._held: dict[int, Rows] = {}
-        self._held_bytes = 0
-
-    def _row(self, number: int) -> tuple[Partition, Any]:
-        place = bisect_right(self._first, number) - 1
-        part = self._partitions[place]
-        at = number - part.first_row
-        rows = self._held.get(place)
-        if rows is not None:
-            return part, rows[at]
-        span = part.rows
-        if span.size <= _HELD_BYTES // 8:
-            if self._held_bytes + span.size > _HELD_BYTES:
-                self._held, self._held_bytes = {}, 0
-            rows = read_index(self._work.store.read(span.path, span.start, span.start + span.size))
-            self._held[place] = rows
-            self._held_bytes += span.size
-            return part, rows[at]
-        start = span.start + at * ROW.itemsize
-        return part, read_index(self._work.store.read(span.path, start, start + ROW.itemsize))[0]
-
-    def name(self, number: int) -> str:
-        """``FILE:LINE`` of a row's raw line."""
-        part, row = self._row(number)
-        return f"{raw_path(part.stem)}:{int(row['line_offset']) + 1}"
-
-    def place(self, number: int) -> Place:
-        """Where a row's two lines lie."""
-        part, row = self._row(number)
-        return Place(
-            *(
-                Span(
-                    partition_path(root, part.day, part.stem),
-                    int(row[f"{name}_start"]),
-                    int(row[f"{name}_size"]),
-                    1,
-                )
-                for root, name in ((EVIDENCE, "evidence"), (SCORED, "scored"))
-            )
-        )
-
-    def unit(
-        self,
-        part: Partition,
-        rows: Rows,
-        first: int,
-        end: int,
-        kinds: list[str],
-        options: ExportOptions,
-    ) -> RenderUnit:
-        """One chunk with all that its rendering needs."""
-        rulings = self._rulings
-        low, high = np.searchsorted(rulings.pairs[:, 0], [first, end])
-        pairs: dict[int, list[Place]] = {}
-        for chosen, rejected in rulings.pairs[low:high].tolist():
-            pairs.setdefault(chosen - first, []).append(self.place(rejected))
-        return RenderUnit(
-            store=self._work.store,
-            stem=part.stem,
-            code=f"{self._work.version} {code_of(part.stem)}",
-            evidence_path=partition_path(EVIDENCE, part.day, part.stem),
-            scored_path=partition_path(SCORED, part.day, part.stem),
-            rows=rows.tobytes(),
-            sft=rulings.sft[first:end].tobytes(),
-            preference=rulings.preference[first:end].tobytes(),
-            rag=rulings.rag[first:end].tobytes(),
-            split=rulings.split[first:end].tobytes(),
-            clashes={
-                kind: {at: self.name(row) for at, row in clashes.within(first, end).items()}
-                for kind, clashes in rulings.other.items()
-            },
-            pairs=pairs,
-            kinds=tuple(kinds),
-            options=options,
-            blob="",
         )

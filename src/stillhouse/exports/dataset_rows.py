@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 
 from stillhouse.exports.dataset import (
     Config,
@@ -14,13 +15,13 @@ from stillhouse.exports.dataset import (
     shape,
     unpaired_row,
 )
-from stillhouse.exports.firewall import ExportOptions
+from stillhouse.exports.firewall import ExportOptions, Joined
 from stillhouse.exports.llama_factory import (
     llama_factory_preference_row,
     llama_factory_sft_row,
     llama_factory_unpaired_row,
 )
-from stillhouse.exports.redacted import Redacted
+from stillhouse.exports.redacted import context_of, count_marks
 from stillhouse.exports.stats import DatasetStats, SplitStats
 from stillhouse.records import (
     Message,
@@ -69,43 +70,48 @@ class Collector:
         rows = {f"rows/{section.name}": len(section.rows) for section in self._sections.values()}
         return Counter(rows) + self._redacted
 
-    def sft(self, split: Split, sample: SftSample, words: Redacted) -> None:
+    def sft(self, split: Split, sample: SftSample, joined: Joined) -> None:
         """One conversation."""
+        words = joined.words
         prompt, answer, tools = words.prompt, words.answer, words.tools
         row = sft_row(prompt, answer, tools, self._form)
         lineage = lineage_row(sample, words.task_id, sample.context)
         bits = shape([*prompt, *answer], tools=tools)
-        self._put("sft", split, row, lineage, bits, prompt, answer, words)
+        self._put("sft", split, row, lineage, bits, prompt, answer, joined, words.secrets)
         if self._llama_factory:
             self._put_beside("sft", split, llama_factory_sft_row(prompt, answer, tools))
 
-    def preference(self, split: Split, pair: PreferenceSample, words: Redacted) -> None:
-        """One pair."""
+    def preference(
+        self, split: Split, pair: PreferenceSample, joined: Joined, secrets: Set[str]
+    ) -> None:
+        """One pair; ``secrets`` are those of both its sides."""
         prompt, chosen, rejected, tools = pair.prompt, pair.chosen, pair.rejected, pair.tools
         row = preference_row(prompt, chosen, rejected, tools, self._form)
-        lineage = lineage_row(pair, words.task_id, words.context())
+        lineage = lineage_row(pair, pair.task_id, context_of(joined))
         bits = shape(prompt, chosen, rejected, tools=tools)
-        self._put("preference", split, row, lineage, bits, prompt, chosen, words)
+        self._put("preference", split, row, lineage, bits, prompt, chosen, joined, secrets)
         if self._llama_factory:
             extra = llama_factory_preference_row(prompt, chosen, rejected, tools)
             if extra is not None:
                 self._put_beside("preference", split, extra)
 
-    def unpaired(self, split: Split, sample: UnpairedSample, words: Redacted) -> None:
+    def unpaired(self, split: Split, sample: UnpairedSample, joined: Joined) -> None:
         """One labelled answer."""
         prompt, answer, label, tools = sample.prompt, sample.completion, sample.label, sample.tools
         row = unpaired_row(prompt, answer, label, tools, self._form)
-        lineage = lineage_row(sample, words.task_id, words.context())
+        lineage = lineage_row(sample, sample.task_id, context_of(joined))
         bits = shape(prompt, answer, tools=tools)
-        self._put("unpaired", split, row, lineage, bits, prompt, answer, words)
+        secrets = joined.words.secrets
+        self._put("unpaired", split, row, lineage, bits, prompt, answer, joined, secrets)
         if self._llama_factory:
             extra = llama_factory_unpaired_row(prompt, answer, label, tools)
             self._put_beside("unpaired", split, extra)
 
-    def rag(self, split: Split, chunk: RagChunk, words: Redacted) -> None:
+    def rag(self, split: Split, chunk: RagChunk, joined: Joined) -> None:
         """One piece of text."""
-        lineage = lineage_row(chunk, words.task_id, words.context())
-        self._put("rag", split, rag_row(chunk), lineage, 0, [], chunk.text, words)
+        lineage = lineage_row(chunk, chunk.task_id, context_of(joined))
+        secrets = joined.words.secrets
+        self._put("rag", split, rag_row(chunk), lineage, 0, [], chunk.text, joined, secrets)
 
     def _put(
         self,
@@ -116,7 +122,8 @@ class Collector:
         bits: int,
         prompt: list[Message],
         answer: list[Message] | str,
-        words: Redacted,
+        joined: Joined,
+        secrets: Set[str],
     ) -> None:
         section = self._sections.get((config, split)) or self._section(config, split)
         if bits & ~section.seen:
@@ -125,9 +132,9 @@ class Collector:
             self._head(f"{section.name}-lineage", bits, section.lineage, lineage)
         section.rows.append(row)
         section.lineage.append(lineage)
-        section.stats.add(self._stem, words.joined.scored.category, row, prompt, answer)
-        if words.found:
-            for kind, times in words.found.items():
+        section.stats.add(self._stem, joined.scored.category, row, prompt, answer)
+        if secrets:
+            for kind, times in count_marks(row, secrets).items():
                 self._redacted[f"redacted/{kind}"] += times
 
     def _section(self, config: Config, split: Split) -> _Section:

@@ -12,7 +12,7 @@ This module never repairs: that is `run`, which writes the files anew from the r
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from hashlib import sha256
 from typing import Final, NamedTuple
 
@@ -21,7 +21,6 @@ from msgspec.structs import replace
 from stillhouse.errors import RecordError
 from stillhouse.index import (
     CATEGORY_CODE,
-    EMPTY,
     KEY_BYTES,
     MISMATCH,
     MISSING,
@@ -71,7 +70,7 @@ class RawLog:
     def __init__(self, anchors: bytes) -> None:
         self._anchors = anchors
 
-    def gives(self, record: EvidenceRecord) -> bool:
+    def gives(self, record: EvidenceRecord, sig: bytes) -> bool:
         """Whether the raw line that the record names becomes this record."""
         at = record.provenance.line_offset * KEY_BYTES
         return self._anchors[at : at + KEY_BYTES] == _anchor(record)
@@ -99,13 +98,11 @@ def read_raw_log(store: Store, stem: str, witnesses: Sink) -> RawLog | None:
             anchors += _NO_ANCHOR
             continue
         anchors += _anchor(record)
-        category = score_record(record).category
+        category, reasons, _ = score_record(record)
         if category in ("rejected", "needs_human_review"):
-            keys = keys_of(record, stem)
-            if not keys.flags & EMPTY:
-                code = CATEGORY_CODE[category]
-                place = (_NOWHERE, _NOWHERE, line.number, code, MISSING)
-                witnesses.write(pack_row(sig.digest(), bytes(KEY_BYTES), keys, *place))
+            keys = keys_of(record, stem, reasons)
+            place = (_NOWHERE, _NOWHERE, line.number, CATEGORY_CODE[category], MISSING)
+            witnesses.write(pack_row(sig.digest(), bytes(KEY_BYTES), keys, *place))
     return RawLog(bytes(anchors))
 
 
@@ -117,15 +114,18 @@ def _anchor(record: EvidenceRecord) -> bytes:
 
 # ---------------------------------------------------------------------------- partition
 
+Vouches = Callable[[EvidenceRecord, bytes], bool]
+"""Whether an evidence record, of this hash, is what its raw line gives. The raw log tells, or
+where it is gone, what the stages noted when they still had it."""
 
-def rejoin(store: Store, day: str, stem: str, raw: RawLog | None) -> Rejoined:
-    """A partition's rows from its two files, checked against its raw log.
 
-    Without a raw log the evidence is all there is, and stands as it is: it is scored by
-    today's rules all the same.
+def rejoin(store: Store, day: str, stem: str, vouches: Vouches) -> Rejoined:
+    """A partition's rows from its two files, each evidence line vouched for.
+
+    It is scored by today's rules all the same.
     """
     scored_file = partition_path(SCORED, day, stem)
-    evidence = _Evidence(store, day, stem, raw)
+    evidence = _Evidence(store, day, stem, vouches)
     rows: list[bytes] = []
     witnesses: list[bytes] = []
     problems: list[Problem] = []
@@ -136,14 +136,14 @@ def rejoin(store: Store, day: str, stem: str, raw: RawLog | None) -> Rejoined:
         if isinstance(found, bytes):
             (rows if refusal is None else witnesses).append(found)
         elif refusal is None:
-            refusal = found or _no_evidence(evidence.path)
+            refusal = found or evidence.absence(key)
         if refusal is not None:
             problems.append(Problem(scored_file, number, body, *refusal))
     for number, body, left in evidence.unclaimed():
         if isinstance(left, bytes):
             rows.append(left)
         else:
-            problems.append(Problem(evidence.path, number, body, "not_scored", left.detail))
+            problems.append(Problem(evidence.path, number, body, *left))
     return Rejoined(b"".join(rows), b"".join(witnesses), problems)
 
 
@@ -157,10 +157,6 @@ def _lines(store: Store, path: str) -> Iterator[tuple[int, int, bytes]]:
             if line.strip():
                 yield number, start, line
             start += len(line)
-
-
-def _no_evidence(path: str) -> Refusal:
-    return Refusal("missing_evidence", [f"its evidence is not in {path}, or is scored twice"])
 
 
 def _read_scored(body: bytes) -> tuple[bytes | None, int, Refusal | None]:
@@ -184,15 +180,27 @@ def _read_scored(body: bytes) -> tuple[bytes | None, int, Refusal | None]:
 class _Evidence:
     """The evidence lines of a partition by hash, each given out once."""
 
-    def __init__(self, store: Store, day: str, stem: str, raw: RawLog | None) -> None:
+    def __init__(self, store: Store, day: str, stem: str, vouches: Vouches) -> None:
         self.path = partition_path(EVIDENCE, day, stem)
         self._store = store
         self._stem = stem
-        self._raw = raw
+        self._vouches = vouches
         self._lines: dict[bytes, tuple[int, int, int]] = {}
+        self._claimed: set[bytes] = set()
+        self._repeated: list[tuple[int, bytes, int]] = []
         for number, start, line in _lines(store, self.path):
-            key = sha256(line.rstrip(b"\r\n")).digest()
-            self._lines.setdefault(key, (number, start, len(line)))
+            body = line.rstrip(b"\r\n")
+            key = sha256(body).digest()
+            if key in self._lines:
+                self._repeated.append((number, body, self._lines[key][0]))
+            else:
+                self._lines[key] = (number, start, len(line))
+
+    def absence(self, key: bytes | None) -> Refusal:
+        """Why there is no evidence left for a scored run."""
+        if key in self._claimed:
+            return Refusal("duplicate", ["an earlier line scores the same evidence"])
+        return Refusal("not_instructable", [f"its evidence is not in {self.path}"])
 
     def claim(self, key: bytes, category: int, scored: tuple[int, int]) -> bytes | Refusal | None:
         """The index row of a scored run (at ``scored``: start and size), or why its evidence
@@ -200,18 +208,20 @@ class _Evidence:
         place = self._lines.pop(key, None)
         if place is None:
             return None
+        self._claimed.add(key)
         _, start, size = place
-        record = self._sound(self._store.read(self.path, start, start + size))
+        record = self._sound(self._store.read(self.path, start, start + size), key)
         if isinstance(record, Refusal):
             return record
-        today = CATEGORY_CODE[score_record(record).category]
+        verdict, reasons, _ = score_record(record)
+        today = CATEGORY_CODE[verdict]
         flags = 0 if today == category else MISMATCH
         if scored == _NOWHERE:
             category, flags = today, MISSING
         return pack_row(
             bytes.fromhex(record.provenance.sig_hash),
             key,
-            keys_of(record, self._stem),
+            keys_of(record, self._stem, reasons),
             (start, scored[0]),
             (size, scored[1]),
             record.provenance.line_offset,
@@ -226,8 +236,10 @@ class _Evidence:
             found = self.claim(key, UNKNOWN, _NOWHERE)
             assert found is not None
             yield number, body, found
+        for number, body, first in self._repeated:
+            yield number, body, Refusal("duplicate", [f"repeats line {first + 1}"])
 
-    def _sound(self, line: bytes) -> EvidenceRecord | Refusal:
+    def _sound(self, line: bytes, sig: bytes) -> EvidenceRecord | Refusal:
         try:
             record = decode(line, EvidenceRecord)
         except RecordError as error:
@@ -235,7 +247,7 @@ class _Evidence:
         at = record.provenance
         if stem_from_source_file(at.source_file) != self._stem:
             return Refusal("altered_evidence", [f"names {at.source_file} as its raw log"])
-        if at.line_offset >= _LARGEST or (self._raw is not None and not self._raw.gives(record)):
-            words = f"is not what {at.source_file}:{at.line_offset + 1} gives"
+        if at.line_offset >= _LARGEST or not self._vouches(record, sig):
+            words = f"is not known to be what {at.source_file}:{at.line_offset + 1} gives"
             return Refusal("altered_evidence", [words])
         return record

@@ -16,25 +16,19 @@ import msgspec
 from msgspec.structs import replace
 
 from stillhouse.errors import RecordError, StillhouseError
-from stillhouse.index import answer_of, is_answer, messages_key, prompt_of
+from stillhouse.index import messages_key
 from stillhouse.interfaces import Refusal
 from stillhouse.records import (
     CATEGORIES,
     SFT_NEVER,
     SFT_OPT_IN,
     EvidenceRecord,
-    Message,
     ScoredRun,
     decode,
     decode_types,
-    has_substance,
 )
-from stillhouse.sources import (
-    build_instruction,
-    score_record,
-    source_for,
-    stem_from_source_file,
-)
+from stillhouse.sources import score_record, stem_from_source_file
+from stillhouse.words import Words, is_empty, is_instructable, words_of
 
 Purpose = Literal["sft", "chosen", "rejected", "unpaired", "rag"]
 
@@ -48,11 +42,9 @@ REASONS: Final[tuple[str, ...]] = (
     "duplicate",
     "verdict_mismatch",
     "invalid",
-    "missing_evidence",
     "no_partner",
     "over_max_pairs",
     "unpaired",
-    "identical_sides",
     "secret",
     "not_scored",
 )
@@ -116,34 +108,31 @@ _put: Final = object.__setattr__
 
 
 class Joined(_Sealed):
-    """A scored run and its evidence, with what all exports ask of them worked out once.
+    """A scored run and its evidence, with the words of it that may leave.
 
     ``checked`` says that `join` made it, from two lines that belong together and with the
     verdict and reasons of today's rules; `clear` takes no other.
     """
 
-    __slots__ = ("answer", "checked", "evidence", "instructable", "instruction", "prompt", "scored")
+    __slots__ = ("checked", "evidence", "instructable", "scored", "words")
 
-    answer: list[Message]
     checked: bool
     evidence: EvidenceRecord
     instructable: bool
-    instruction: str
-    prompt: list[Message]
     scored: ScoredRun
+    words: Words
 
     def __init__(
-        self, scored: ScoredRun, evidence: EvidenceRecord, seal: object | None = None
+        self,
+        scored: ScoredRun,
+        evidence: EvidenceRecord,
+        words: Words,
+        seal: object | None = None,
     ) -> None:
-        instruction = build_instruction(evidence)
-        prompt, answer = prompt_of(evidence, instruction), answer_of(evidence)
         _put(self, "scored", scored)
         _put(self, "evidence", evidence)
-        _put(self, "instruction", instruction)
-        _put(self, "prompt", prompt)
-        _put(self, "answer", answer)
-        wordless = not has_substance(prompt) or not is_answer(answer)
-        _put(self, "instructable", not wordless and is_instructable(evidence))
+        _put(self, "words", words)
+        _put(self, "instructable", is_instructable(evidence, words))
         _put(self, "checked", seal is _SEAL)
 
 
@@ -176,12 +165,18 @@ class Cleared(_Sealed):
         """The verdict on it."""
         return self.joined.scored
 
+    @property
+    def words(self) -> Words:
+        """What of it may leave, without secrets."""
+        return self.joined.words
 
-def join(scored_line: bytes, evidence_line: bytes) -> Joined | Refusal:
+
+def join(scored_line: bytes, evidence_line: bytes, secret: bool | None = None) -> Joined | Refusal:
     """Read the two lines and check that they belong together and that the verdict stands.
 
-    A verdict that today's rules do not give to this evidence was edited or is stale: the
-    way to change a verdict is a ``human_override`` in the raw log, which the rules know.
+    ``secret`` says whether the index found a secret in the evidence (None: look). A verdict
+    that today's rules do not give to this evidence was edited or is stale: the way to change
+    one is a ``human_override`` in the raw log, which the rules know.
     """
     try:
         scored = decode(scored_line, ScoredRun)
@@ -189,7 +184,7 @@ def join(scored_line: bytes, evidence_line: bytes) -> Joined | Refusal:
     except RecordError as error:
         return Refusal("invalid", list(error.problems))
     if sha256(evidence_line).hexdigest() != scored.sig_hash:
-        return Refusal("missing_evidence", ["the scored run names other evidence than this"])
+        return Refusal("not_instructable", ["the scored run names other evidence than this"])
     today = score_record(evidence)
     if today.category != scored.category:
         return Refusal(
@@ -199,7 +194,8 @@ def join(scored_line: bytes, evidence_line: bytes) -> Joined | Refusal:
     if today.reasons != scored.reasons:
         # Somebody put other words there, and reasons reach the exports.
         scored = replace(scored, reasons=today.reasons)
-    return Joined(scored, evidence, _SEAL)
+    words = words_of(evidence, scored.reasons, secret=secret)
+    return Joined(scored, evidence, words, _SEAL)
 
 
 def clear(
@@ -213,7 +209,7 @@ def clear(
     if not joined.checked:
         raise FirewallError("only what was joined from its two lines can be cleared")
     category = joined.scored.category
-    if not joined.answer or not (joined.instructable or purpose == "rag"):
+    if is_empty(joined.evidence) or not (joined.instructable or purpose == "rag"):
         refusal: str | None = "not_instructable"
     else:
         refusal = category_refusal(
@@ -250,33 +246,25 @@ def category_refusal(
     return None
 
 
-def is_instructable(evidence: EvidenceRecord) -> bool:
-    """Whether the record is an answer to a task at all, in words (SPEC F4)."""
-    stem = stem_from_source_file(evidence.provenance.source_file)
-    if source_for(stem).source_class == "extraction" or evidence.model_role == "extractor":
-        return False
-    messages = evidence.messages
-    return not messages or not any(message.has_other_media() for message in messages)
-
-
 def explain(reason: str, category: str) -> str:
     """A refusal in words that a reviewer can act on."""
     return _WORDS[reason].format(category=category)
 
 
 _WORDS: Final[dict[str, str]] = {
-    "not_instructable": "no answer to a task in words: extracted, a side is empty, or has media",
+    "not_instructable": (
+        "no answer to a task in words: extracted, without text, with media, or the log names "
+        "neither a prompt nor a task"
+    ),
     "forbidden_category": "category {category} never leaves here",
     "not_opted_in": "category {category} leaves only when asked for",
     "conflicting_verdict": "the same answer to the same prompt got another verdict",
     "duplicate": "the same answer to the same prompt is kept once",
     "verdict_mismatch": "the stored verdict is not what the rules give to this evidence",
     "invalid": "the scored run does not validate",
-    "missing_evidence": "the evidence of this run is not there",
     "no_partner": "{category} without another verdict on the same prompt to compare with",
     "over_max_pairs": "the task has its --max-pairs already",
     "unpaired": "stands by itself, with a label and without a partner",
-    "identical_sides": "chosen and rejected are the same once secrets are taken out",
     "secret": "holds a secret, and --on-secret is drop",
     "not_scored": "no scored run speaks for this evidence",
 }
@@ -284,6 +272,7 @@ _WORDS: Final[dict[str, str]] = {
 
 def same_prompt(one: Joined, other: Joined) -> bool:
     """Whether two runs answer the same prompt of the same task (SPEC P1)."""
-    if one.evidence.task_id != other.evidence.task_id:
+    if one.words.task_id != other.words.task_id or one.words.tools != other.words.tools:
         return False
-    return one.prompt == other.prompt or messages_key(one.prompt) == messages_key(other.prompt)
+    ours, theirs = one.words.prompt, other.words.prompt
+    return ours == theirs or messages_key(ours) == messages_key(theirs)

@@ -13,15 +13,15 @@ def pair_of(chosen: Cleared, rejected: Cleared) -> PreferenceSample:
     """Two cleared runs as a pair; ``pair_reason`` says in words why one is better."""
     if (chosen.purpose, rejected.purpose) != ("chosen", "rejected"):
         raise SftContaminationError("a side of a pair was cleared for something else")
-    good, bad = chosen.evidence, rejected.evidence
+    good, bad, words = chosen.evidence, rejected.evidence, chosen.words
     signatures = (good.provenance.sig_hash, bad.provenance.sig_hash)
     return PreferenceSample(
         schema_version=SCHEMA_VERSION,
         id=content_id("pair", chosen.stem, rejected.stem, *signatures),
-        task_id=good.task_id,
-        prompt=chosen.joined.prompt,
-        chosen=chosen.joined.answer,
-        rejected=rejected.joined.answer,
+        task_id=words.task_id,
+        prompt=words.prompt,
+        chosen=words.answer,
+        rejected=rejected.words.answer,
         pair_reason=(
             f"{chosen.scored.category} over {rejected.scored.category}: "
             f"{chosen.scored.reasons[0]}; against: {rejected.scored.reasons[0]}"
@@ -33,7 +33,7 @@ def pair_of(chosen: Cleared, rejected: Cleared) -> PreferenceSample:
         created_at=max(good.provenance.recorded_at, bad.provenance.recorded_at),
         provenance=good.provenance,
         rejected_provenance=bad.provenance,
-        tools=good.tools or bad.tools,
+        tools=words.tools,
     )
 
 
@@ -41,17 +41,17 @@ def unpaired_of(cleared: Cleared) -> UnpairedSample:
     """A cleared run without a partner as a single answer, true when it was accepted."""
     if cleared.purpose != "unpaired":
         raise SftContaminationError("a single answer was cleared for something else")
-    evidence = cleared.evidence
+    evidence, words = cleared.evidence, cleared.words
     return UnpairedSample(
         schema_version=SCHEMA_VERSION,
         id=content_id("answer", cleared.stem, evidence.provenance.sig_hash),
-        task_id=evidence.task_id,
-        prompt=cleared.joined.prompt,
-        completion=cleared.joined.answer,
+        task_id=words.task_id,
+        prompt=words.prompt,
+        completion=words.answer,
         label=cleared.scored.category == "accepted",
         source_run_id=evidence.run_id,
         category=cleared.scored.category,
         created_at=evidence.provenance.recorded_at,
         provenance=evidence.provenance,
-        tools=evidence.tools,
+        tools=words.tools,
     )

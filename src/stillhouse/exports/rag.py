@@ -52,22 +52,22 @@ _HANGUL_VOWELS_AND_TAILS: Final = range(0x1160, 0x1200)
 
 def chunk_record(
     cleared: Cleared,
-    redacted_text: str,
     created_at: str,
     size: int = SIZE,
     overlap: int = OVERLAP,
 ) -> list[RagChunk]:
-    """The chunks of one cleared record's text, which is already redacted.
+    """The chunks of one cleared record's text, which has no secret in it any more.
 
     Ids hash the source, the raw line's hash, the chunk's number and its words.
     """
     evidence, category = cleared.evidence, cleared.scored.category
     stem, provenance = cleared.stem, evidence.provenance
-    spans = cut(redacted_text, size, overlap)
+    whole = cleared.words.text
+    spans = cut(whole, size, overlap)
     origin = _framed(stem) + _framed(provenance.sig_hash)
     out = []
     for number, (start, end) in enumerate(spans):
-        text = redacted_text[start:end]
+        text = whole[start:end]
         hashed = sha256(origin + _framed(str(number)) + _framed(text))
         out.append(
             RagChunk(
@@ -79,7 +79,7 @@ def chunk_record(
                 start=start,
                 end=end,
                 source_stem=stem,
-                task_id=evidence.task_id,
+                task_id=cleared.words.task_id,
                 source_run_id=evidence.run_id,
                 category=category,
                 created_at=created_at,

@@ -20,10 +20,17 @@ _NO_HASH = "0" * 64
 _GAP = b'"line_offset":0,"sig_hash":"' + _NO_HASH.encode() + b'"'
 
 
+class Clash(msgspec.Struct, frozen=True, array_like=True):
+    """The other row of a conflict or a repetition: its raw line, and its category's code."""
+
+    place: str
+    category: int
+
+
 class Refusals:
     """Lines and counts of what one export refuses, in the order in which rows are added."""
 
-    def __init__(self, kind: str, stem: str, rows: Rows, clashes: dict[int, str]) -> None:
+    def __init__(self, kind: str, stem: str, rows: Rows, clashes: dict[int, Clash]) -> None:
         self.lines: list[bytes] = []
         self._kind = kind
         self._file = raw_path(stem)
@@ -33,25 +40,26 @@ class Refusals:
         self._forms: dict[tuple[int, int], tuple[bytes, bytes]] = {}
         self._codes: dict[tuple[int, int], int] = {}
 
-    def add(self, position: int, refusal: Refusal, other: str | None = None) -> None:
-        """Refuse the row at a position of the chunk; ``other`` is the row it clashes with."""
-        other = other or self._clashes.get(position)
-        row = self._row(refusal, self._offsets[position], self._sigs[position], other)
-        self.lines.append(encode(row))
+    def add(self, position: int, refusal: Refusal) -> None:
+        """Refuse the row at a position of the chunk."""
+        clash = self._clashes.get(position)
+        if clash is not None:
+            refusal = refusal._replace(detail=[_told(refusal.reason, clash)])
+        at = (self._offsets[position], self._sigs[position])
+        self.lines.append(encode(self._row(refusal, *at, clash.place if clash else None)))
 
     def add_code(self, position: int, ruling: int, category: int) -> None:
         """Refuse the row for a reason of `firewall.REASONS`; counted by `counts`."""
         key = (ruling, category)
         self._codes[key] = self._codes.get(key, 0) + 1
+        if position in self._clashes:
+            self.add(position, Refusal(REASONS[ruling], []))
+            return
         form = self._forms.get(key)
         if form is None:
             form = self._forms[key] = self._form(ruling, category)
         offset, sig = self._offsets[position], self._sigs[position].encode()
-        line = b'%s"line_offset":%d,"sig_hash":"%s"' % (form[0], offset, sig)
-        other = self._clashes.get(position)
-        if other is not None:
-            line += b',"other":' + msgspec.json.encode(other)
-        self.lines.append(line + form[1])
+        self.lines.append(b'%s"line_offset":%d,"sig_hash":"%s"%s' % (form[0], offset, sig, form[1]))
 
     def counts(self) -> Counter[str]:
         """Rows refused by code, by reason."""
@@ -78,3 +86,11 @@ class Refusals:
             sig_hash=sig,
             other=other,
         )
+
+
+def _told(reason: str, clash: Clash) -> str:
+    if reason == "duplicate":
+        return f"the same answer to the same prompt is kept once: {clash.place}"
+    known = clash.category < len(CATEGORIES)
+    verdict = CATEGORIES[clash.category] if known else "without a sound verdict"
+    return f"the same answer to the same prompt is {verdict} in {clash.place}"

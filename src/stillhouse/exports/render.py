@@ -9,6 +9,7 @@ not changed since the last run is not rendered again.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Set
 from hashlib import sha256
 from typing import Final
 
@@ -16,23 +17,23 @@ import msgspec
 
 from stillhouse.errors import RecordError
 from stillhouse.exports import dataset_rows
-from stillhouse.exports.dataset import SPLITS, Split, flat
+from stillhouse.exports.dataset import SPLITS, Split
 from stillhouse.exports.firewall import (
     CODE,
     EXPORT,
     Cleared,
     ExportOptions,
+    Joined,
     Purpose,
     clear,
-    explain,
     same_prompt,
 )
 from stillhouse.exports.preference import pair_of, unpaired_of
 from stillhouse.exports.rag import chunk_record
-from stillhouse.exports.redacted import NOTHING, Redacted
-from stillhouse.exports.refused import Refusals
+from stillhouse.exports.redacted import count_marks, out_of
+from stillhouse.exports.refused import Clash, Refusals
 from stillhouse.exports.sft import sample_of
-from stillhouse.exports.sides import Place, Runs
+from stillhouse.exports.sides import Place, Runs, changed
 from stillhouse.exports.stats import DatasetStats
 from stillhouse.index import read_index
 from stillhouse.interfaces import Refusal, Store
@@ -46,8 +47,8 @@ UNPAIRED: Final = CODE["unpaired"]
 class RenderUnit(msgspec.Struct, frozen=True):
     """One chunk: index rows ``rows`` of a partition and the rulings on each of them.
 
-    ``clashes`` names, for each export, the other row (``FILE:LINE``) by position in the
-    chunk; ``pairs`` gives, by position of the chosen row, where the rejected ones lie.
+    ``clashes`` names, for each export, the other row by position in the chunk; ``pairs``
+    gives, by position of the chosen row, where the rejected ones lie.
     """
 
     store: Store
@@ -60,7 +61,7 @@ class RenderUnit(msgspec.Struct, frozen=True):
     preference: bytes
     rag: bytes
     split: bytes
-    clashes: dict[str, dict[int, str]]
+    clashes: dict[str, dict[int, Clash]]
     pairs: dict[int, list[Place]]
     kinds: tuple[str, ...]
     options: ExportOptions
@@ -122,20 +123,15 @@ class _Chunk:
         rulings = zip(unit.sft, unit.preference, unit.rag, strict=True)
         with self._runs:
             for position, (sft, preference, rag) in enumerate(rulings):
-                words = None
+                run: Joined | None = None
                 if self._is_needed(position, sft, preference, rag):
-                    found = self._runs.own(position)
-                    if isinstance(found, Refusal):
-                        for kind in self.refusals:
-                            self._refuse(kind, position, found)
-                        continue
-                    words = found
+                    run = self._runs.own(position)
                 if wanted["sft"]:
-                    self._sft(position, sft, words)
+                    self._sft(position, sft, run)
                 if wanted["preference"]:
-                    self._preference(position, preference, words)
+                    self._preference(position, preference, run)
                 if wanted["rag"]:
-                    self._rag(position, rag, words)
+                    self._rag(position, rag, run)
         return self._finish()
 
     def _is_needed(self, position: int, sft: int, preference: int, rag: int) -> bool:
@@ -149,107 +145,81 @@ class _Chunk:
 
     # --------------------------------------------------------------------- each export
 
-    def _sft(self, position: int, ruling: int, words: Redacted | None) -> None:
-        cleared = self._clear("sft", "sft", position, ruling, words)
-        if cleared is None or words is None:
+    def _sft(self, position: int, ruling: int, run: Joined | None) -> None:
+        cleared = self._clear("sft", "sft", position, ruling, run)
+        if cleared is None:
             return
         made = sample_of(cleared)
         if made is None:
             self._refuse_code("sft", position, CODE["not_instructable"])
             return
-        sample = check_sft(words.out_of(made))
-        self._put("sft", "sft", sample, words.found, sample.category)
+        sample = check_sft(out_of(made, cleared.words.secrets))
+        self._put("sft", "sft", sample, cleared.words.secrets, sample.category)
         if self.dataset is not None:
-            self.dataset.sft(self._split(position), sample, words)
+            self.dataset.sft(self._split(position), sample, cleared.joined)
 
-    def _preference(self, position: int, ruling: int, words: Redacted | None) -> None:
+    def _preference(self, position: int, ruling: int, run: Joined | None) -> None:
         if ruling == UNPAIRED:
-            cleared = self._clear("preference", "unpaired", position, EXPORT, words)
-            if cleared is not None and words is not None:
-                sample = words.out_of(unpaired_of(cleared))
+            cleared = self._clear("preference", "unpaired", position, EXPORT, run)
+            if cleared is not None:
+                secrets = cleared.words.secrets
+                sample = out_of(unpaired_of(cleared), secrets)
                 self._check(sample)
-                self._put("preference", "unpaired", sample, words.found, sample.category)
+                self._put("preference", "unpaired", sample, secrets, sample.category)
                 if self.dataset is not None:
-                    self.dataset.unpaired(self._split(position), sample, words)
+                    self.dataset.unpaired(self._split(position), sample, cleared.joined)
         elif ruling != EXPORT:
             self._refuse_code("preference", position, ruling)
         else:
             # Once a row: a row in several pairs, or the rejected side of one, counts once.
             self._count("preference", "paired")
             for place in self.unit.pairs.get(position, ()):
-                self._pair(position, place, words)
+                assert run is not None
+                self._pair(position, place, run)
 
-    def _pair(self, position: int, place: Place, words: Redacted | None) -> None:
-        if words is None:
-            return
-        chosen = clear(words.joined, "chosen", EXPORT, self.options)
+    def _pair(self, position: int, place: Place, run: Joined) -> None:
         theirs = self._runs.partner(place)
-        if isinstance(theirs, Refusal):
-            self._drop_pair(position, theirs.reason, None)
-            return
-        rejected = clear(theirs.joined, "rejected", EXPORT, self.options)
+        chosen = clear(run, "chosen", EXPORT, self.options)
+        rejected = clear(theirs, "rejected", EXPORT, self.options)
         if isinstance(chosen, Refusal):
-            self._drop_pair(position, chosen.reason, theirs)
-        elif isinstance(rejected, Refusal):
-            self._drop_pair(position, rejected.reason, theirs)
-        elif not same_prompt(words.joined, theirs.joined):
-            self._drop_pair(position, "no_partner", theirs)
-        elif (words.found or theirs.found) and self.options.on_secret == "drop":
-            self._drop_pair(position, "secret", theirs)
-        elif flat(words.answer) == flat(theirs.answer):
-            self._drop_pair(position, "identical_sides", theirs)
-        else:
-            found = words.found + theirs.found if words.found or theirs.found else words.found
-            pair = words.out_of(pair_of(chosen, rejected), force=bool(found))
-            self._check(pair)
-            self._put("preference", "preference", pair, found, pair.chosen_category)
-            if self.dataset is not None:
-                self.dataset.preference(self._split(position), pair, words)
+            raise changed(self.unit.evidence_path, chosen)
+        if isinstance(rejected, Refusal):
+            raise changed(place.evidence.path, rejected)
+        if not same_prompt(run, theirs):
+            raise changed(place.evidence.path, Refusal("no_partner", ["another prompt"]))
+        secrets = run.words.secrets | theirs.words.secrets
+        pair = out_of(pair_of(chosen, rejected), secrets)
+        self._check(pair)
+        self._put("preference", "preference", pair, secrets, pair.chosen_category)
+        if self.dataset is not None:
+            self.dataset.preference(self._split(position), pair, run, secrets)
 
-    def _drop_pair(self, position: int, reason: str, theirs: Redacted | None) -> None:
-        """A pair that the last look refuses; its rows were counted as paired. The refusal is
-        the chosen row's and names the rejected one."""
-        self._count("preference", f"dropped_pairs/{reason}")
-        if "preference" in self.refusals:
-            refusal = Refusal(reason, [explain(reason, "an answer")])
-            other = None
-            if theirs is not None:
-                at = theirs.joined.evidence.provenance
-                other = f"{at.source_file}:{at.line_offset + 1}"
-            self.refusals["preference"].add(position, refusal, other)
-
-    def _rag(self, position: int, ruling: int, words: Redacted | None) -> None:
-        cleared = self._clear("rag", "rag", position, ruling, words)
-        if cleared is None or words is None:
+    def _rag(self, position: int, ruling: int, run: Joined | None) -> None:
+        cleared = self._clear("rag", "rag", position, ruling, run)
+        if cleared is None:
             return
         made_at = cleared.evidence.provenance.recorded_at
         size, overlap = self.options.chunk_size, self.options.chunk_overlap
-        category = cleared.scored.category
+        category, secrets = cleared.scored.category, cleared.words.secrets
         self._count("rag", "records")
-        found = words.in_text
-        for made in chunk_record(cleared, words.text, made_at, size, overlap):
-            chunk = words.out_of(made)
+        for made in chunk_record(cleared, made_at, size, overlap):
+            chunk = out_of(made, secrets)
             self._check(chunk)
-            # A text's secrets are counted once, however many chunks it is cut into.
-            self._put("rag", "rag", chunk, found, category)
-            found = NOTHING
+            self._put("rag", "rag", chunk, secrets, category)
             if self.dataset is not None:
-                self.dataset.rag(self._split(position), chunk, words)
+                self.dataset.rag(self._split(position), chunk, cleared.joined)
 
     # ------------------------------------------------------------------- in and out
 
     def _clear(
-        self, kind: str, purpose: Purpose, position: int, ruling: int, words: Redacted | None
+        self, kind: str, purpose: Purpose, position: int, ruling: int, run: Joined | None
     ) -> Cleared | None:
-        if words is None:
+        if run is None:
             self._refuse_code(kind, position, ruling)
             return None
-        cleared = clear(words.joined, purpose, ruling, self.options)
+        cleared = clear(run, purpose, ruling, self.options)
         if isinstance(cleared, Refusal):
             self._refuse(kind, position, cleared)
-            return None
-        if words.found and self.options.on_secret == "drop":
-            self._refuse_code(kind, position, CODE["secret"])
             return None
         return cleared
 
@@ -259,17 +229,19 @@ class _Chunk:
             raise RecordError(problems, where=self.unit.evidence_path)
 
     def _put(
-        self, kind: str, section: str, record: Record, found: Counter[str], category: str
+        self, kind: str, section: str, record: Record, secrets: Set[str], category: str
     ) -> None:
         lines = self.lines.get(kind)
         if lines is None:
             return
-        lines.setdefault(section, []).append(encode(record))
+        line = encode(record)
+        lines.setdefault(section, []).append(line)
         counts = self.counts[kind]
         counts[section] += 1
         counts[f"{section}/{category}"] += 1
-        for name, times in found.items():
-            counts[f"redacted/{name}"] += times
+        if secrets:
+            for name, times in count_marks(line, secrets).items():
+                counts[f"redacted/{name}"] += times
 
     def _split(self, position: int) -> Split:
         return SPLITS[self.unit.split[position]]

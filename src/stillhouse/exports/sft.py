@@ -19,6 +19,7 @@ from stillhouse.records import (
     SftSample,
     decode,
 )
+from stillhouse.words import is_empty, words_of
 
 TRAINABLE: Final = frozenset(CATEGORIES) - SFT_NEVER
 
@@ -38,26 +39,27 @@ def synthesize_sft(
     extractor roles, and for an empty answer. Whether a partially accepted run was asked for is the
     firewall's question. Secrets are still in it: redaction comes after assembly (S10).
     """
-    return _sample(Joined(scored, evidence), recorded_at, sft_id)
+    words = words_of(evidence, scored.reasons, secret=False)
+    return _sample(Joined(scored, evidence, words), recorded_at, sft_id)
 
 
 def _sample(run: Joined, recorded_at: str, sft_id: str) -> SftSample | None:
-    scored, evidence = run.scored, run.evidence
+    scored, evidence, words = run.scored, run.evidence, run.words
     # Only what is exactly one of the two: a spelling of a forbidden category is no other.
-    if scored.category not in TRAINABLE or not run.answer or not run.instructable:
+    if scored.category not in TRAINABLE or is_empty(evidence) or not run.instructable:
         return None
     return SftSample(
         schema_version=SCHEMA_VERSION,
         id=sft_id,
-        instruction=run.instruction,
+        instruction=words.instruction,
         context=build_context(evidence),
-        response=evidence.text,
+        response=words.text,
         source_run_id=evidence.run_id,
         category=scored.category,
         created_at=recorded_at,
         provenance=evidence.provenance,
-        messages=[*run.prompt, *run.answer] if evidence.messages else None,
-        tools=evidence.tools,
+        messages=[*words.prompt, *words.answer] if evidence.messages else None,
+        tools=words.tools,
     )
 
 

@@ -8,9 +8,9 @@ from typing import BinaryIO, Final
 
 import msgspec
 
-from stillhouse.exports.firewall import join
-from stillhouse.exports.redacted import Redacted
-from stillhouse.index import Rows, read_index
+from stillhouse.errors import LakeChangedError
+from stillhouse.exports.firewall import Joined, join
+from stillhouse.index import SECRET, Rows, read_index
 from stillhouse.interfaces import Refusal, Store
 from stillhouse.lake import Span
 
@@ -21,10 +21,25 @@ _HANDLES: Final = 64
 
 
 class Place(msgspec.Struct, frozen=True, array_like=True):
-    """Where a scored run and its evidence lie: path, start and size of each line."""
+    """Where a scored run and its evidence lie (path, start and size of each line), by which
+    hash and code they are known, and whether they hold a secret: all that a pair depends on."""
 
     evidence: Span
     scored: Span
+    sig: str
+    code: str
+    secret: bool
+
+
+def changed(path: str, refusal: Refusal) -> LakeChangedError:
+    """What the index told of a run, its lines do not hold. The index was found to be that of
+    these files just before, so only a change that hides itself can do that."""
+    return LakeChangedError(
+        f"is not as it was indexed: {'; '.join(refusal.detail)}",
+        where=path,
+        way_out="Run again when nothing else writes there. If it stays so, the file was edited "
+        "and given its old time: delete the folder .stillhouse, and run.",
+    )
 
 
 class Runs:
@@ -37,9 +52,10 @@ class Runs:
         self._path = evidence
         self._scored = _Window(store, scored, rows, "scored")
         self._evidence = _Window(store, evidence, rows, "evidence")
+        self._secret: list[bool] = ((rows["flags"] & SECRET) != 0).tolist()
         self._stack = ExitStack()
         self._handles: dict[str, BinaryIO] = {}
-        self._held: dict[tuple[str, int], Redacted | Refusal] = {}
+        self._held: dict[tuple[str, int], Joined] = {}
 
     def __enter__(self) -> Runs:
         return self
@@ -52,25 +68,31 @@ class Runs:
     ) -> None:
         self._stack.close()
 
-    def own(self, position: int) -> Redacted | Refusal:
-        """The words of one of the chunk's own runs; or why they cannot be used."""
+    def own(self, position: int) -> Joined:
+        """One of the chunk's own runs. Raises `LakeChangedError` as `partner` does."""
         key = (self._path, self._evidence.starts[position])
         found = self._held.get(key)
         if found is None:
-            found = self._hold(key, self._scored.line(position), self._evidence.line(position))
+            lines = (self._scored.line(position), self._evidence.line(position))
+            found = self._hold(key, *lines, self._secret[position])
         return found
 
-    def partner(self, place: Place) -> Redacted | Refusal:
-        """The words of the run at a place anywhere in the lake, joined and checked anew."""
+    def partner(self, place: Place) -> Joined:
+        """The run at a place anywhere in the lake, joined and checked anew.
+
+        Raises `LakeChangedError` when its lines are not those that were indexed.
+        """
         key = (place.evidence.path, place.evidence.start)
         found = self._held.get(key)
         if found is None:
-            found = self._hold(key, self._line(place.scored), self._line(place.evidence))
+            lines = (self._line(place.scored), self._line(place.evidence))
+            found = self._hold(key, *lines, place.secret)
         return found
 
-    def _hold(self, key: tuple[str, int], scored: bytes, evidence: bytes) -> Redacted | Refusal:
-        joined = join(scored, evidence)
-        found = joined if isinstance(joined, Refusal) else Redacted(joined)
+    def _hold(self, key: tuple[str, int], scored: bytes, evidence: bytes, secret: bool) -> Joined:
+        found = join(scored, evidence, secret)
+        if isinstance(found, Refusal):
+            raise changed(key[0], found)
         if len(self._held) >= _HELD:
             del self._held[next(iter(self._held))]
         self._held[key] = found

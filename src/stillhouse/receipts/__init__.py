@@ -28,7 +28,7 @@ from stillhouse.receipts.codec import (
     list_receipts,
     receipt_path,
 )
-from stillhouse.receipts.hashing import BlockHasher, FileDigest
+from stillhouse.receipts.hashing import BlockHasher, FileDigest, hash_prefix
 from stillhouse.receipts.statement import Receipt
 from stillhouse.receipts.verify import Finding, VerifyReport, verify_lake
 
@@ -43,6 +43,7 @@ __all__ = [
     "compute_run_hash",
     "decode_receipt",
     "encode_receipt",
+    "hash_prefix",
     "last_sequence",
     "list_receipts",
     "receipt_path",
