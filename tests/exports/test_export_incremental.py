@@ -336,6 +336,65 @@ def test_evidence_that_was_edited_to_fit_is_not_taken_for_the_truth() -> None:
     assert outputs(store) == from_scratch(store)
 
 
+@pytest.mark.parametrize("forged", ["verdict", "words", "rejection"])
+def test_without_its_raw_log_only_the_index_vouches_for_evidence(forged: str) -> None:
+    """Evidence that was edited, or taken away, after its log was gone lets nothing out (F6)."""
+    rows = {"observer_reviews": [row("a", "reject"), row("b")], "outcomes": [_outcome("a")]}
+    store = lakes.distilled(rows)
+    assert lakes.answers(store) == ["b"]
+    store.delete("_kb/observer_reviews.jsonl")
+    (evidence,) = [path for path in lakes.paths(store, "evidence") if "observer" in path]
+    scored = evidence.replace("evidence/", "scored-runs/")
+    record = decode(lakes.lines(store, evidence)[0], EvidenceRecord)
+    record = replace(record, human_override=HumanOverride(decision="accept"))
+    if forged == "words":
+        record = replace(record, text="c")
+    lines = both_lines(record) if forged != "rejection" else (None, None)
+    lakes.edit(store, scored, {0: lines[0]})
+    lakes.edit(store, evidence, {0: lines[1]})
+    report = lakes.export(store)
+    assert lakes.answers(store) == ["b"]
+    assert [row["completion"][0]["content"] for row in lakes.loaded(store, UNPAIRED)] == ["b"]
+    assert any("is gone" in note for note in report.notes)
+    for path in lakes.paths(store, ".stillhouse/index"):
+        store.delete(path)
+    lakes.export(store)
+    # Nobody vouches for the rest of that file any more.
+    assert "b" not in lakes.answers(store)
+
+
+def _outcome(text: str) -> Row:
+    events = [{"name": "e", "ok": True}]
+    return {"ts": DAYS[1], "prompt": "Q", "task_id": "t", "events": events, "report": text}
+
+
+def test_a_pair_follows_its_rejected_side() -> None:
+    """An answer that its log no longer holds does not stay in a pair, though it is as long as
+    the one that took its place."""
+    bad = _outcome("OLD WRONG") | {"events": [{"name": "e", "ok": False}]}
+    store = lakes.distilled({"observer_reviews": [row("good")], "outcomes": [bad]})
+    assert b"OLD WRONG" in store.read(PAIRS)
+    lakes.pour(store, {"outcomes": [bad | {"report": "NEW WRONG"}]})
+    lakes.run(store)
+    assert outputs(store) == from_scratch(store)
+    assert b"OLD WRONG" not in b"".join(outputs(store).values())
+
+
+def test_a_receipt_names_the_edited_files_that_were_read() -> None:
+    """Whatever the stages once wrote: an export's inputs are the bytes it read (P3)."""
+    store = lakes.distilled({"observer_reviews": [row("a"), row("b")]})
+    (scored,) = lakes.scored_files(store)
+    lakes.edit(store, scored, {0: None})
+    lakes.export(store, "sft")
+    newest = decode_receipt(store.read(list_receipts(store)[-1]), "newest")
+    for path in list_receipts(store):
+        receipt = decode_receipt(store.read(path), path)
+        if receipt.parameters.stage == "sft" and receipt.sequence > newest.sequence:
+            newest = receipt
+    read = {file.path: file.sha256 for file in newest.inputs}
+    assert read[scored] == lakes.digest(store.read(scored))
+
+
 def test_a_rejection_that_was_deleted_still_speaks() -> None:
     """The raw log keeps an answer out though evidence and verdict of it are gone (F5)."""
     bad = {"ts": DAYS[1], "prompt": "Q", "overall": "block", "summary": "a"}
