@@ -236,7 +236,7 @@ def test_every_refusal_is_explained() -> None:
     """Each reason that the program can give stands in the firewall's page, and no other does."""
     codes = {code for code in _refusal_codes() if re.fullmatch(r"[a-z]+(_[a-z]+)*", code)}
     known = codes | set(REASONS) - {"export", "unpaired"}
-    assert {"bad_json", "too_large", "missing_time", "identical_sides"} <= known
+    assert {"bad_json", "too_large", "missing_time", "no_partner"} <= known
     assert _first_cells("firewall.md") == known
 
 
