@@ -13,6 +13,7 @@ import string
 from collections import Counter
 from collections.abc import Callable
 from typing import Any
+from urllib.parse import quote
 
 import msgspec
 import pytest
@@ -471,11 +472,119 @@ def test_lone_surrogate_is_no_obstacle() -> None:
     assert redact(f"\ud800{token}\udfff", {}) == "\ud800[REDACTED:github]\udfff"
 
 
+# ------------------------------------------------------------- many random ones of a kind
+
+PUNCTUATED = string.ascii_lowercase + string.digits + "!@#$%^&*(-_=+)"  # Django's alphabet
+HOSTS = ("db.internal:5432/prod", "10.0.0.7/x?y=1", "mx")
+PREFIXES = ("", "-- ", "# ", "> ", "    ", "// ", "|  ", "+", " 12→")
+Maker = Callable[[random.Random], tuple[str, str, str]]
+
+
+def any_of(rng: random.Random, alphabet: str, low: int, high: int) -> str:
+    """Random characters, a random number of them."""
+    return "".join(rng.choices(alphabet, k=rng.randint(low, high)))
+
+
+def login_url(rng: random.Random, password: str, user: str = "app") -> tuple[str, str, str]:
+    """A URL with a password, in its three parts."""
+    scheme = rng.choice(["postgres", "https", "amqp", "mongodb+srv", "smtp"])
+    return f"{scheme}://{user}:", password, f"@{rng.choice(HOSTS)}"
+
+
+def with_sign(rng: random.Random, signs: str) -> str:
+    """A password with one of the signs inside."""
+    left, right = any_of(rng, ALNUM, 4, 12), any_of(rng, ALNUM, 5, 12)
+    return f"{left}{rng.choice(signs)}{right}"
+
+
+def escaped_url(rng: random.Random) -> tuple[str, str, str]:
+    """A URL as encoders write it that escape the slash."""
+    before, password, after = login_url(rng, any_of(rng, ALNUM, 8, 24))
+    return before.replace("/", "\\/"), password, after.replace("/", "\\/")
+
+
+def encoded_url(rng: random.Random) -> tuple[str, str, str]:
+    """A URL within the query of another."""
+    before, password, after = login_url(rng, any_of(rng, ALNUM + "!$/:", 10, 24))
+    times = rng.randint(1, 2)
+    for _ in range(times):
+        before, password, after = (quote(part, safe="") for part in (before, password, after))
+    return f"https://x.org/?to={before}", password, f"{after}&page=2"
+
+
+def token_url(rng: random.Random) -> tuple[str, str, str]:
+    """A URL with a token in the place of the user, or of the password of a fixed user."""
+    token = any_of(rng, ALNUM, 32, 40)
+    form = rng.choice(["{}@", "{}:x-oauth-basic@", "{}:@", "x-access-token:{}@", "oauth2:{}@"])
+    before, after = form.split("{}")
+    return f"git clone https://{before}", token, f"{after}github.com/o/r.git"
+
+
+def block(rng: random.Random, *, cut: bool = False) -> tuple[str, str, str]:
+    """A private key in lines of any width, each behind a prefix; with or without its end."""
+    width, number = rng.choice([20, 24, 32, 48, 64, 76]), rng.randint(5, 14)
+    body = [any_of(rng, BASE64, width, width) for _ in range(number)]
+    label = rng.choice(["RSA PRIVATE KEY", "PRIVATE KEY", "PGP PRIVATE KEY BLOCK"])
+    begin, end = f"{'-' * 5}BEGIN {label}{'-' * 5}", f"{'-' * 5}END {label}{'-' * 5}"
+    lines = [begin, *body, end]
+    if cut:
+        lines = [begin, *body[:-1], body[-1][: rng.randint(1, width)]]
+    prefix, eol = rng.choice(PREFIXES), rng.choice(["\n", "\r\n", "\\n", "\\\\n", '\\n"\n"'])
+    return "", eol.join(prefix + line for line in lines), ""
+
+
+def docker_auth(rng: random.Random) -> tuple[str, str, str]:
+    """What `docker login` leaves in its configuration."""
+    return '{"auths": {"ghcr.io": {"auth": "', basic("robot", any_of(rng, ALNUM, 16, 40)), '"}}}'
+
+
+def in_form(form: str, low: int, high: int, alphabet: str = ALNUM) -> Maker:
+    """A maker of one line with a random value in it."""
+    before, after = form.split("{}")
+    return lambda rng: (before, any_of(rng, alphabet, low, high), after)
+
+
+# Kind: how to make one, and how many of 600 may be missed (as docs/redaction.md says).
+RANDOM: dict[str, tuple[Maker, int]] = {
+    "key block": (block, 0),
+    "key block, cut": (lambda rng: block(rng, cut=True), 6),
+}
+
+
+def all_missed(make: Maker) -> list[str]:
+    """Of 200 of a kind, alone, in a sentence and in JSON, those of which ten characters stay."""
+    missed = []
+    for seed in range(200):
+        before, secret, after = make(random.Random(seed))
+        alone = f"{before}{secret}{after}"
+        sentence = f"I ran {alone} yesterday, and it worked."
+        encoded = msgspec.json.encode({"n": 1, "text": sentence}).decode()
+        for whole, shown in (
+            (alone, secret),
+            (sentence, secret),
+            (encoded, msgspec.json.encode(secret).decode()[1:-1]),
+        ):
+            clean = redact(whole, {})
+            some_of_it = {shown[at : at + 10] for at in range(max(1, len(shown) - 9))}
+            if any(piece in clean for piece in some_of_it) or not suspicious(whole.encode()):
+                missed.append(whole)
+    return missed
+
+
+@pytest.mark.parametrize("name", RANDOM)
+def test_random_secrets_of_a_kind_are_replaced(name: str) -> None:
+    """Of 200 random ones, alone, in a sentence and in JSON, no more stay than is documented."""
+    make, allowed = RANDOM[name]
+    missed = all_missed(make)
+    assert len(missed) <= allowed, missed[:3]
+
+
 # ------------------------------------------------------------------------------- laws
 
 SECRETS = [token for _, token in TOKENS if len(token) < 400] + [
     before + secret + after for _, before, secret, after in PARTS
 ]
+SECRETS += ["".join(make(random.Random(seed))) for make, _ in RANDOM.values() for seed in range(2)]
 GLUE = st.text(st.sampled_from("ab1 \n\t\\\"'`:=.,/@-_%[]{}nrtu0\x00\x1fé→😀"), max_size=12)
 LEAF = st.lists(st.one_of(GLUE, st.sampled_from(SECRETS)), max_size=4).map("".join)
 VALUE = st.recursive(

@@ -25,7 +25,8 @@ from __future__ import annotations
 from typing import Any
 
 from stillhouse.redaction.formats import KINDS, Kind
-from stillhouse.redaction.search import Span, find, is_secret_name, suspicious
+from stillhouse.redaction.search import find, is_secret_name, suspicious
+from stillhouse.redaction.spans import Span
 
 __all__ = ["KINDS", "Kind", "redact", "redact_value", "suspicious"]
 

@@ -16,8 +16,9 @@ and a failed attempt costs a bounded number of steps.
 from __future__ import annotations
 
 import re
-from typing import Final, NamedTuple
+from typing import Final
 
+from stillhouse.redaction.blocks import block_spans
 from stillhouse.redaction.formats import ISSUED, KINDS, NAMED, SHAPED, expand
 from stillhouse.redaction.judge import (
     WORDS,
@@ -28,16 +29,7 @@ from stillhouse.redaction.judge import (
     looks_random,
     looks_secret,
 )
-
-
-class Span(NamedTuple):
-    """A secret found: bytes ``start`` to ``end``; of overlapping ones the lowest rank names it."""
-
-    start: int
-    end: int
-    rank: int
-    kind: str
-
+from stillhouse.redaction.spans import Span, merged
 
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ALNUM: Final = b"0123456789" + _LETTERS
@@ -55,16 +47,8 @@ def find(data: bytes) -> list[Span]:
     dense = _NEEDLE in data.translate(_THIN, _DROPPED)
     if not dense and not (b"@" in data and b"://" in data):
         return []
-    merged: list[Span] = []
-    for found in sorted(_spans_in(data, lenient=False)):
-        span = found._replace(start=found.start - 1, end=found.end - 1)
-        last = merged[-1] if merged else None
-        if last is None or span.start >= last.end:
-            merged.append(span)
-        else:
-            name = min(last, span, key=lambda one: one.rank)
-            merged[-1] = name._replace(start=last.start, end=max(last.end, span.end))
-    return merged
+    spans = merged(_spans_in(data, lenient=False))
+    return [span._replace(start=span.start - 1, end=span.end - 1) for span in spans]
 
 
 def suspicious(data: bytes) -> bool:
@@ -84,7 +68,7 @@ def _spans_in(data: bytes, *, lenient: bool) -> list[Span]:
     data = b" " + data + b" "
     spans = _url_spans(data) if b"@" in data and b"://" in data else []
     if b"PRIVATE KEY" in data or b"Private-Lines" in data:
-        spans += [Span(0, 0, 0, "private-key")] if lenient else _block_spans(data)
+        spans += [Span(0, 0, 0, "private-key")] if lenient else block_spans(data)
     runs = data.translate(_RUNS)
     at = runs.find(_NEEDLE)
     while at >= 0 and not (lenient and spans):
@@ -144,26 +128,6 @@ def _url_spans(data: bytes) -> list[Span]:
         for match in _URL.finditer(data)
         if not is_url_placeholder(match[1])
     ]
-
-
-_BLOCK: Final = re.compile(KINDS["private-key"].pattern.encode(), re.DOTALL)
-_BODY: Final = re.compile(
-    rb"(?s:(?:(?!-----).){0,300}?)[A-Za-z0-9+/=]{32,}+"
-    rb"(?:(?:[^-]|-(?!-)){0,40}?[A-Za-z0-9+/=]{20,}+)*+"
-    rb"(?:(?:[^-]|-(?!-)){0,120}-----END [A-Z0-9 ]{0,40}-----|"
-    rb"(?:(?:[^-]|-(?!-)){0,40}?Private-MAC: [0-9a-f]{1,64})?)"
-)
-
-
-def _block_spans(data: bytes) -> list[Span]:
-    spans = []
-    at = 0
-    while begin := _BLOCK.search(data, at):
-        at = begin.end()
-        if body := _BODY.match(data, at):
-            at = body.end()
-            spans.append(Span(begin.start(), at, 0, "private-key"))
-    return spans
 
 
 _FORMATS: Final = [
