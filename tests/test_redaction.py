@@ -322,6 +322,22 @@ HARMLESS = [
     "publicKeyToken=" + some(HEX, 16),
     "call_" + some(ALNUM, 24),
     "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAI" + some(BASE64, 43) + " me@host",
+    "http://host:8080/path\x40x, https://medium.com:443/\x40user, http://h:80/a'b\x40c",
+    "http://{host}:{port}/x\x40y, http://localhost:$PORT/a\x40b, http://h:<port>/a\x40b",
+    "f'http://localhost:8000',email='ops\x40corp.com'; fetch('http://a:b','x\x40y.org')",
+    "<a href='http://h:80'>me\x40x.org</a><url>http://x.org:81</url>me\x40x.org",
+    "docker://ubuntu:22.04\x40sha256:" + "ab12" * 16,
+    "git+ssh://git\x40github.com:org/repo\x40v1.2, ssh://git\x40github.com:22/Org/Repo\x40main",
+    "postgres://$USER:$PASS\x40h, postgres://u:$db_password\x40h, postgres://u:$dbPassword\x40h",
+    "postgres://u:{settings.DB_PASS}\x40h, postgres://u:{{password}}\x40h, amqp://u:%PGPASS%\x40h",
+    "https://u:${{secrets.DEPLOY_TOKEN}}\x40h, https://u:${PW:-none}\x40h, https://u:$(pass)\x40h",
+    "postgres://u:%(db_pass)s\x40h, postgres://u:{quote(password)}\x40h, redis://u:#{pw}\x40h",
+    "postgres://:user::password\x40h, mysql://u::password\x40h, http://[::1]:8080/x\x40y",
+    "https%3A%2F%2Flocalhost%3A8080%2Fx%40y, u=https%3A%2F%2Fx.org%2Fcb&email=a%40b.org",
+    "postgres%3A%2F%2Fu%3A%24PGPASSWORD%40h, postgres%3A%2F%2Fu%3Apassword%40h",
+    "https://some-organisation-name\x40dev.azure.com/x, https://first.second-third\x40x.org",
+    "http:\\/\\/x.org:80\\/a\x40b, file:///C:/Files/me/a\x40b.txt, file://C:/Files/me\x40work/x",
+    "postgres://u:your-secret\x40h, amqp://u:[password]\x40h, smtp://ops\x40corp.com:password\x40mx",
 ]
 
 
@@ -546,6 +562,15 @@ def in_form(form: str, low: int, high: int, alphabet: str = ALNUM) -> Maker:
 
 # Kind: how to make one, and how many of 600 may be missed (as docs/redaction.md says).
 RANDOM: dict[str, tuple[Maker, int]] = {
+    "URL, $ first": (lambda rng: login_url(rng, "$" + any_of(rng, ALNUM, 8, 24)), 0),
+    "URL, : first": (lambda rng: login_url(rng, ":" + any_of(rng, ALNUM, 8, 24)), 0),
+    "URL, in braces": (lambda rng: login_url(rng, f"{{{any_of(rng, ALNUM, 8, 24)}}}"), 0),
+    "URL, e-mail": (lambda rng: login_url(rng, any_of(rng, ALNUM, 8, 24), "ops\x40corp.com"), 0),
+    "URL, slash": (lambda rng: login_url(rng, with_sign(rng, "/")), 3),
+    "URL, quote or bracket": (lambda rng: login_url(rng, with_sign(rng, "'<>")), 0),
+    "URL, escaped": (escaped_url, 0),
+    "URL, encoded": (encoded_url, 3),
+    "URL, token": (token_url, 0),
     "key block": (block, 0),
     "key block, cut": (lambda rng: block(rng, cut=True), 6),
 }
@@ -577,6 +602,11 @@ def test_random_secrets_of_a_kind_are_replaced(name: str) -> None:
     make, allowed = RANDOM[name]
     missed = all_missed(make)
     assert len(missed) <= allowed, missed[:3]
+
+
+def test_password_that_is_the_word_secret_is_replaced_in_a_url() -> None:
+    """``secret`` is a password that people use; ``your-secret`` is a gap to fill in."""
+    assert redact("amqp://app:secret\x40mq", {}) == "amqp://app:[REDACTED:url-password]@mq"
 
 
 # ------------------------------------------------------------------------------- laws

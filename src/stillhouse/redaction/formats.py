@@ -179,8 +179,11 @@ SHAPED: Final[tuple[tuple[str, str, str, str], ...]] = (
     ("private-key", r"-----BEGIN (?:[A-Z0-9]+ ){0,4}PRIVATE KEY(?: BLOCK)?-----|"
      r"PuTTY-User-Key-File-[23]:.{0,600}?Private-Lines: [0-9]+",
      "Private key block: PEM, OpenSSH, PGP, PuTTY", "RFC 7468, RFC 9580, PuTTY: PPK format"),
-    ("url-password", r"://[^\x00-\x20/@:\"'`<>\\]{0,128}:([^\x00-\x20/\"'`<>\\]{1,256})@[A-Za-z0-9\[_%$-]",
-     "Password in a URL; the rest of the URL stays", "RFC 3986, section 3.2.1"),
+    ("url-password", r":(?://|\\++/\\++/)(?!\[)[^\x00-\x20/:\"'`<>\\]{0,128}:"
+     r"([^\x00-\x20/\"`\\]{1,256}|(?:[^\x00-\x20@\"`\\]|\\++/){1,256})"
+     r"@(?!sha256:)[A-Za-z0-9\[_%$-]",
+     "Password in a URL, or a token in its user's place; the rest stays",
+     "RFC 3986, section 3.2.1"),
     ("bearer-token", r"bearer\s+[A-Za-z0-9._~+/-]{16,}=*", "Bearer credential", "RFC 6750"),
     ("basic-auth", r"basic\s+[A-Za-z0-9+/]{12,}={0,2}", "Basic credential", "RFC 7617"),
     ("discord-token", r"(?:[MNO][DTjz][AEIMQUYcgk][w-z0-5]){5,6}@{0,3}\.&{6}\.&{27,45}",

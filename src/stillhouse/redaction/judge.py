@@ -32,12 +32,22 @@ _PLACEHOLDER: Final = re.compile(
     re.IGNORECASE,
 )
 _URL_PLACEHOLDER: Final = re.compile(
-    rb"p|pw|pwd|pass|passwd|password|passw0rd|secret|token|key|apikey|api_key|credentials?|"
-    rb"(?:your|my|the|db|user)?[_-]?(?:pass|passwd|password|pwd|token|secret)|"
-    rb"changeme|x-oauth-basic|example|redacted|x+|\*+|\.+|_+|-+|"
-    rb"\$.*|\{.*\}|\[.*\]|%[sdv]|%\(.*|:.*|[0-9]{1,5}[?#,].*",
-    re.IGNORECASE | re.DOTALL,
+    rb"p|pw|pwd|pass|passwd|password|passw0rd|token|key|apikey|api_key|credentials?|"
+    rb"(?:your|my|the|db|user)?[_-]?(?:pass|passwd|password|pwd|token)|"
+    rb"(?:your|my|the|db|user)[_-]?secret|"
+    rb"changeme|x-oauth-basic|example|redacted|x+|\*+|\.+|_+|-+|%[sdv]",
+    re.IGNORECASE,
 )
+# A name as templates and shells have them: letters, at most two digits at a part's end.
+_NAME: Final = rb"[A-Za-z_]+[0-9]{0,2}(?:[._-]+[A-Za-z_]+[0-9]{0,2}){0,8}"
+_VARIABLE: Final = re.compile(
+    rb"\$(?P<shell>[A-Za-z_:]+[0-9]{0,2}(?:_[A-Za-z0-9]+)*)|\$[0-9]|\$\([^()]*\)|"
+    rb"[#$%@]?\{+[ ]?(?:(?P<braced>" + _NAME + rb")(?:\(.*\)|\[.*\]|!.|:[-?+=]?.*)?|[0-9]?)[ ]?\}+|"
+    rb"%(?:\((?P<printf>" + _NAME + rb")\)s|(?P<dos>[A-Za-z_]+[0-9]{0,2})%)|"
+    rb"(?:[A-Za-z_]+:)?:(?P<symbol>" + _NAME + rb")|<[^<>]*>|\[(?P<bracket>" + _NAME + rb")\]"
+)
+_PORT: Final = re.compile(rb":?[0-9]{1,5}[/?#,;&)'<>\]}|].*", re.DOTALL)
+_URL_PARTS: Final = re.compile(rb"[/?#]")
 
 
 def is_hex(value: bytes) -> bool:
@@ -46,8 +56,29 @@ def is_hex(value: bytes) -> bool:
 
 
 def is_url_placeholder(password: bytes) -> bool:
-    """Whether a URL's password stands for one: ``password``, ``${PW}``, a row of ``*``."""
-    return _URL_PLACEHOLDER.fullmatch(password) is not None
+    """Whether a URL's password stands for one: ``password``, ``${PW}``, a row of ``*``.
+
+    Or whether it is none: a port and what follows it, a path behind a host's name.
+    """
+    if b"[REDACTED:" in password or b"://" in password or _PORT.fullmatch(password):
+        return True
+    head = _URL_PARTS.split(password, maxsplit=1)[0]
+    if b"/" in password:
+        bare = password.translate(None, _SIGN_BYTES)
+        return is_variable(head) or not (looks_random(password) or looks_random(bare))
+    return _URL_PLACEHOLDER.fullmatch(password) is not None or is_variable(password)
+
+
+def is_variable(value: bytes) -> bool:
+    """Whether it is a variable or a gap to fill in: ``$NAME``, ``{name}``, ``%(pw)s``, ``<pw>``.
+
+    A random password can look like one in its signs, but not in its letters.
+    """
+    found = _VARIABLE.fullmatch(value)
+    if found is None:
+        return False
+    name = found[found.lastgroup] if found.lastgroup else b""
+    return not looks_random(name)
 
 
 def looks_issued(token: bytes) -> bool:

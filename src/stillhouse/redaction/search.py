@@ -19,17 +19,17 @@ import re
 from typing import Final
 
 from stillhouse.redaction.blocks import block_spans
-from stillhouse.redaction.formats import ISSUED, KINDS, NAMED, SHAPED, expand
+from stillhouse.redaction.formats import ISSUED, NAMED, SHAPED, expand
 from stillhouse.redaction.judge import (
     WORDS,
     is_basic,
     is_hex,
-    is_url_placeholder,
     looks_issued,
     looks_random,
     looks_secret,
 )
 from stillhouse.redaction.spans import Span, merged
+from stillhouse.redaction.urls import has_login, url_spans
 
 _LETTERS: Final = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _ALNUM: Final = b"0123456789" + _LETTERS
@@ -45,7 +45,7 @@ _RUNS: Final = bytes(97 if byte in _ALNUM + b"_-+/!#$%^*~@" else 32 for byte in 
 def find(data: bytes) -> list[Span]:
     """The secrets in order; overlapping ones are one, named by the more telling of them."""
     dense = _NEEDLE in data.translate(_THIN, _DROPPED)
-    if not dense and not (b"@" in data and b"://" in data):
+    if not dense and not has_login(data):
         return []
     spans = merged(_spans_in(data, lenient=False))
     return [span._replace(start=span.start - 1, end=span.end - 1) for span in spans]
@@ -60,13 +60,13 @@ def suspicious(data: bytes) -> bool:
     """
     if _NEEDLE in data.translate(_THIN, _DROPPED):
         return bool(_spans_in(data, lenient=True))
-    return b"@" in data and b"://" in data and bool(_url_spans(data))
+    return has_login(data) and bool(url_spans(data))
 
 
 def _spans_in(data: bytes, *, lenient: bool) -> list[Span]:
     """What is found, unsorted, in positions of ``b" " + data``; when lenient, the first is all."""
     data = b" " + data + b" "
-    spans = _url_spans(data) if b"@" in data and b"://" in data else []
+    spans = url_spans(data)
     if b"PRIVATE KEY" in data or b"Private-Lines" in data:
         spans += [Span(0, 0, 0, "private-key")] if lenient else block_spans(data)
     runs = data.translate(_RUNS)
@@ -117,17 +117,6 @@ def _look_around(spans: list[Span], data: bytes, at: int, end: int, lenient: boo
         _add_issued(spans, found, data, at, end, lenient)
     _add_shaped(spans, data, at, end, lenient)
     _add_named(spans, data, begin, at, lenient)
-
-
-_URL: Final = re.compile(KINDS["url-password"].pattern.encode())
-
-
-def _url_spans(data: bytes) -> list[Span]:
-    return [
-        Span(*match.span(1), 2, "url-password")
-        for match in _URL.finditer(data)
-        if not is_url_placeholder(match[1])
-    ]
 
 
 _FORMATS: Final = [
