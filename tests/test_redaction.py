@@ -338,6 +338,22 @@ HARMLESS = [
     "https://some-organisation-name\x40dev.azure.com/x, https://first.second-third\x40x.org",
     "http:\\/\\/x.org:80\\/a\x40b, file:///C:/Files/me/a\x40b.txt, file://C:/Files/me\x40work/x",
     "postgres://u:your-secret\x40h, amqp://u:[password]\x40h, smtp://ops\x40corp.com:password\x40mx",
+    f"if '{'-' * 5}BEGIN PRIVATE KEY{'-' * 5}' in text and text.endswith('{'-' * 5}END PRIVATE "
+    f"KEY{'-' * 5}'): load_pem_private_key(text, BackendForOpenSSL3)",
+    f"{'-' * 5}BEGIN PRIVATE KEY{'-' * 5}\n<your key>\n{'-' * 5}END PRIVATE KEY{'-' * 5}",
+    f"It starts with {'-' * 5}BEGIN RSA PRIVATE KEY{'-' * 5}, see src/stillhouse/lake.py",
+    'SECRET_KEY = os.environ["DJANGO_SECRET_KEY_PROD_1"]; SECRET_KEY = env("SECRET_KEY")',
+    'SECRET_KEY = "change-me-in-production-please"; SECRET_KEY="your-secret-key-goes-here-1234"',
+    "SECRET_KEY = '{{ cookiecutter.secret_key_for_django_2 }}' and SECRET_KEY: '${SECRET_KEY_V2}'",
+    "--password OPTION, --password <pw>, --password $PW1, --password '$PGPASS1', --password-stdin",
+    "--password-file /run/secrets/pw1, --password /run/secrets/pw1, --password=${PGPASS_1}",
+    "PGPASSWORD=$1 psql, PGPASSWORD=${PW1}, DB_PASSWORD=get_pw2(), RESET_PASSWORD=False, PASSWORD=",
+    'PASSWORD="$(cat pw.txt)", DB_PASSWORD: str, {"PASSWORD": "required"}, PASSWORD=password',
+    "curl -u user:password x, curl -u $USER1:$PASS1 x, curl -u 'me:<token1>' x, docker -u 10:10",
+    "The login form and its password field, a login page, then password twice2.",
+    "Authorization: Token <your-token-1>, Authorization: Token ${API_TOKEN_PROD_12}",
+    "x-api-key: $API_KEY_PROD_12345, Authorization: Token authentication_for_Users_2",
+    '"auth": "required", "auth": "OAuth2AuthorizationCodeBearer", auth = "BasicAuthHandler2Test"',
 ]
 
 
@@ -573,6 +589,21 @@ RANDOM: dict[str, tuple[Maker, int]] = {
     "URL, token": (token_url, 0),
     "key block": (block, 0),
     "key block, cut": (lambda rng: block(rng, cut=True), 6),
+    "Django": (in_form('SECRET_KEY = "{}"', 50, 50, PUNCTUATED), 0),
+    "Django, prefixed": (in_form("SECRET_KEY = 'django-insecure-{}'", 50, 50, PUNCTUATED), 0),
+    "Django, setting": (in_form('DJANGO_SECRET_KEY: "{}"', 50, 50, PUNCTUATED), 0),
+    "netrc": (in_form("machine h.org login u password {}", 20, 40), 0),
+    "netrc, lines": (in_form("machine h.org\n  login u\n  password {}\n", 20, 40), 0),
+    "Docker": (docker_auth, 0),
+    "curl, user first": (in_form("curl -u bob:{} https://x.org", 20, 40), 0),
+    "curl": (in_form("curl -s -u bob:{} https://x.org", 20, 40), 0),
+    "curl, quoted": (in_form("curl https://x.org --user 'bob:{}'", 20, 40), 0),
+    "option": (in_form("mysqldump --password {} db", 20, 40), 0),
+    "option, equals": (in_form("mysqldump --password={} db", 20, 40), 0),
+    "setting": (in_form("PGPASSWORD={} psql -h db", 20, 40), 0),
+    "token header": (in_form("Authorization: Token {}", 40, 40, HEX), 0),
+    "token header, random": (in_form("Authorization: Token {}", 24, 48), 0),
+    "key header": (in_form("x-api-key: {}", 24, 48), 0),
 }
 
 
@@ -607,6 +638,36 @@ def test_random_secrets_of_a_kind_are_replaced(name: str) -> None:
 def test_password_that_is_the_word_secret_is_replaced_in_a_url() -> None:
     """``secret`` is a password that people use; ``your-secret`` is a gap to fill in."""
     assert redact("amqp://app:secret\x40mq", {}) == "amqp://app:[REDACTED:url-password]@mq"
+
+
+def test_name_within_a_value_that_is_none_is_still_a_name() -> None:
+    """What was taken for a value and was no secret is looked at again, for names in it."""
+    password = "pt$%+" + "ag6ec5"
+    for text in (f"DB_PASSWORD=PASSWORD='{password}'", f"--password --password={password}"):
+        dense = f"{some(ALNUM, 20)} {text}"
+        assert redact(dense, {}) == dense.replace(password, "[REDACTED:password]")
+
+
+def test_value_of_a_setting_does_not_hide_the_names_before_it() -> None:
+    """A password at the text's end leaves the keys before it to be found."""
+    text = f"api_key={some(ALNUM, 32)}\nclient_secret={some(ALNUM, 32)}\nPASSWORD=hunter22x"
+    counts: Counter[str] = Counter()
+    assert redact(text, counts) == (
+        "api_key=[REDACTED:secret]\nclient_secret=[REDACTED:secret]\nPASSWORD=[REDACTED:password]"
+    )
+    assert counts == {"secret": 2, "password": 1}
+
+
+def test_name_of_a_kind_names_nothing() -> None:
+    """The word ``token`` in a mark does not make a secret of what follows the mark."""
+    text = f"Bearer [REDACTED:bearer-token]\n> {some(ALNUM, 24)}"
+    assert redact(text, {}) is text
+
+
+def test_filter_reads_runs_to_their_end() -> None:
+    """A run that goes on behind the last dense one is not taken for a shorter one."""
+    text = 'JANGO_SECRET_KEY: "aw#hq309oglya%in(+^73hy96k!=5(skui2d^hzj)\x1f_.)\n\x1f@'
+    assert redact(text, {}) is text
 
 
 # ------------------------------------------------------------------------------- laws
@@ -714,6 +775,19 @@ HOSTILE = {
     "key ids": "AK" + "IAZZ22YY33XX44WW55 ",
     "named": "token=Zk3Rq8Vw1Xc5Bn7M=",
     "named example": "token=exampleZk3Rq8Vw1Xc5Bn7M=",
+    "pipes": "x=%3A%2F%2Fa%3A" + "b" * 40,
+    "escaped urls": ":\\/\\/a:b" + "\\" * 20,
+    "backslashes": ":" + "\\" * 50,
+    "quoted urls": "'x://a:b'c",
+    "encoded": "%3A%2F%2Fab",
+    "percent signs": "%25",
+    "curls": "curl -s ",
+    "options": "--password ",
+    "netrc": "login a password ",
+    "settings": "PASSWORD=",
+    "secret keys": 'SECRET_KEY="a1b2&(c3',
+    "cut blocks": f"{'-' * 5}BEGIN PRIVATE KEY{'-' * 5}\n" + "aB3dE5gH7jK9mN1pQ3sT5vW7\n// " * 30,
+    "block ends": f"{'-' * 5}END PRIVATE KEY{'-' * 5} aB3dE5gH7jK9mN1pQ3sT5vW7 ",
     "bearer": "Bearer Zk3Rq8Vw1Xc5Bn7M. ",
 }
 

@@ -26,6 +26,7 @@ _PAIRS: Final = frozenset(
     b"ta te th ti to tr ts tu ty ue ul un ur us ut va ve".split()
 )
 _SAMPLE: Final = re.compile(rb"xxxx|XXXX|EXAMPLE|example|(?:your|YOUR|Your)[_-]|\.\.\.|\*\*\*")
+_WORDED: Final = re.compile(rb"(?i:xxxx|example|your[_-]|change[_-]?me|placeholder|redacted)")
 _PLACEHOLDER: Final = re.compile(
     rb"xxxx|example|your[_-]?|placeholder|changeme|change[_-]me|redacted|dummy|insert|<|>|\$\{|\{\{|"
     rb"\.\.\.|\*\*\*|://|%\(",
@@ -79,6 +80,30 @@ def is_variable(value: bytes) -> bool:
         return False
     name = found[found.lastgroup] if found.lastgroup else b""
     return not looks_random(name)
+
+
+def looks_password(value: bytes) -> bool:
+    """Whether the value of an option or a setting that takes a password is one, not a word.
+
+    Shorter ones count here than elsewhere: from six characters, with a digit or a sign
+    among letters, or letters in random case.
+    """
+    if len(value) < 6 or is_variable(value) or _PLACEHOLDER.search(value):
+        return False
+    if value[:1] in (b"$", b"/", b"-", b"<", b"@") or value[:2] in (b"./", b"~/"):
+        return False
+    if value.translate(None, b"_-.=").isalpha():
+        return len(value) >= 12 and looks_random(value)
+    # A word with digits behind it is a password people choose; one with signs inside is a name.
+    named = value.translate(None, b"_-.") != value
+    return not value.isdigit() and _wordiness(value) < (0.5 if named else 0.7)
+
+
+def looks_key(value: bytes) -> bool:
+    """Whether it is a long random value with punctuation, as Django makes its secret key."""
+    if len(set(value)) < 12 or _WORDED.search(value) or is_variable(value):
+        return False
+    return _wordiness(value) < 0.3 and not value.translate(None, b"_-.").isalpha()
 
 
 def looks_issued(token: bytes) -> bool:
