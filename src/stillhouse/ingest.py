@@ -121,8 +121,8 @@ def ingest(unit: IngestUnit) -> IngestResult:
             refused.append(_quarantine(unit, line, line.digest, refusal))
             counts["too_large"] += 1
             continue
-        raw_sig = sha256(data)
-        sig = raw_sig.hexdigest()
+        raw_sig = sha256(data).digest()
+        sig = raw_sig.hex()
         record = read_line(data, source, unit.path, line.number, unit.recorded_at, sig)
         if type(record) is Refusal:
             refused.append(_quarantine(unit, line, sig, record))
@@ -132,15 +132,15 @@ def ingest(unit: IngestUnit) -> IngestResult:
         day = days.get(record.timestamp[:10])
         if day is None:
             day = days[record.timestamp[:10]] = _Day()
-        counts[_add(day, record, unit.stem, raw_sig.digest())] += 1
+        counts[_add(day, record, unit.stem, raw_sig)] += 1
     return _write_blob(unit, days, refused, dict(counts))
 
 
 def _add(day: _Day, record: EvidenceRecord, stem: str, raw_sig: bytes) -> str:
     """Score a record and put its three lines into its day; returns its category."""
     line = encode(record)
-    evidence_sig = sha256(line)
-    run = build_scored_run(record, evidence_sig.hexdigest(), record.provenance.recorded_at)
+    evidence_sig = sha256(line).digest()
+    run = build_scored_run(record, evidence_sig.hex(), record.provenance.recorded_at)
     scored = encode(run)
     sizes = (len(line) + 1, len(scored) + 1)
     day.evidence.append(line)
@@ -148,7 +148,7 @@ def _add(day: _Day, record: EvidenceRecord, stem: str, raw_sig: bytes) -> str:
     day.index.append(
         pack_row(
             raw_sig,
-            evidence_sig.digest(),
+            evidence_sig,
             keys_of(record, stem, run.reasons),
             (day.evidence_size, day.scored_size),
             sizes,

@@ -176,7 +176,9 @@ def may_hold_secret(record: EvidenceRecord, instruction: str, reasons: Sequence[
 
     Never wrong when it says no. Rows of one task share most of what is not their text.
     """
-    if suspicious(record.text.encode()):
+    messages = record.messages
+    # Where the text is a message's, it is looked at with the messages.
+    if not (messages and messages[-1].content is record.text) and suspicious(record.text.encode()):
         return True
     labels = [instruction, record.task_id, *record.source_files, *reasons]
     if not record.run_id.endswith(record.provenance.sig_hash[:16]):
@@ -188,8 +190,8 @@ def may_hold_secret(record: EvidenceRecord, instruction: str, reasons: Sequence[
     for label in labels:
         if _is_suspicious_label(label):
             return True
-    if record.messages or record.tools or record.retrieved_context:
-        more = (record.messages, record.tools, record.retrieved_context)
+    if messages or record.tools or record.retrieved_context:
+        more = (messages, record.tools, record.retrieved_context)
         return suspicious(_ENCODER.encode(more))
     return False
 

@@ -100,9 +100,21 @@ def _search_runs(spans: list[Span], data: bytes, left: int, right: int, lenient:
         end = runs.find(b" ", at + _DENSE)
         if end < 0:  # It goes on behind the last place, so it is not dense.
             break
-        if _is_dense(data[left + at : left + end]):
+        if end - at < _SHORTEST and _stands_alone(data, left + at, left + end):
+            pass
+        elif _is_dense(data[left + at : left + end]):
             _look_around(spans, data, left + at, left + end, lenient)
         at = runs.find(_NEEDLE, end)
+
+
+# No token is shorter, and no value that only its name gives away.
+_SHORTEST: Final = 16
+_AROUND: Final = frozenset(b" \t\r\n,;()[]`'\"")
+
+
+def _stands_alone(data: bytes, at: int, end: int) -> bool:
+    """Whether a run is a word by itself, such as the short name of a commit."""
+    return data[at - 1] in _AROUND and data[end] in _AROUND
 
 
 # A path or name in lower case with a number behind it: ``src/letters/part_2529``.
