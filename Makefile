@@ -93,7 +93,7 @@ $(STAMPS)/runtime: locks/runtime.txt pyproject.toml | $(UV_READY)
 		python="$(PYTHON)"; \
 		[ -n "$$python" ] || python=$$(scripts/find-python $(PYTHONS)) || { \
 			echo "stillhouse needs one of Python $(PYTHONS); none runs here. Install one, or say which: make setup PYTHON=/path/to/python" >&2; exit 1; }; \
-		"$(UV)" venv --quiet --clear --python "$$python" $(VENV); }
+		"$(UV)" venv --quiet --seed --clear --python "$$python" $(VENV); }
 	@echo "setup: installing locks/runtime.txt"
 	@$(INSTALL) --compile-bytecode --no-deps --require-hashes -r locks/runtime.txt
 	@$(INSTALL) --no-deps -e .
