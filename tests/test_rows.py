@@ -317,6 +317,51 @@ def test_every_bad_item_of_a_list_is_named() -> None:
     ]
 
 
+@pytest.mark.parametrize(
+    ("stem", "fields", "words"),
+    [
+        ("mode_experiments", {"validators": {"unit": True, "thumb": "up"}},
+         "validators.thumb: expected true, false or null, got a string"),
+        ("mode_experiments", {"validators": "good"},
+         "validators: expected an object or null, got a string"),
+        ("mode_experiments", {"messages": [{"role": "boss"}]},
+         'messages[0].role: "boss" is none of system, developer, user, assistant, tool'),
+        ("mode_experiments", {"messages": ["hi"]}, "messages[0]: expected an object, got a string"),
+        ("mode_experiments", {"model": 7}, "model: expected a string or null, got a number"),
+        ("observer_reviews", {"notes": ["a", 7]}, "notes[1]: expected a string, got a number"),
+        ("observer_reviews", {"notes": 7},
+         "notes: expected a string, an array or null, got a number"),
+        ("scrum_reviews", {"cost_usd": "0.5"}, "cost_usd: expected a number or null, got a string"),
+        ("scrum_reviews", {"human_override": {}}, "human_override.decision: is missing"),
+    ],
+)  # fmt: skip
+def test_a_wrong_type_is_told_in_the_words_of_json(
+    stem: str, fields: dict[str, Any], words: str
+) -> None:
+    """The problem names the innermost place, what may stand there, and what stands there."""
+    assert refused({"ts": TIME, **fields}, stem) == Refusal("invalid", [words])
+
+
+def test_a_huge_list_of_wrong_items_is_told_in_bounds() -> None:
+    """Of a list that is wrong in every item the first hundred are named."""
+    assert len(refused({"ts": TIME, "source_files": [7] * 5000}).detail) == 100
+
+
+@pytest.mark.parametrize("field", ["time", "date", "datetime", "created", "createdAt", "Timestamp"])
+def test_a_time_under_another_name_is_pointed_at(field: str) -> None:
+    """Where a field that is not read holds a time, the refusal says how to rename it."""
+    wanted = (
+        f"the row has `{field}`, which is not read: rename it to one of timestamp, ts, at, "
+        "created_at, reviewed_at"
+    )
+    assert refused({field: TIME}) == Refusal("missing_time", [wanted])
+    assert wanted in refused({field: TIME, "file": 7}).detail
+    assert refused({field: "Monday"}).detail == [
+        "no time: none of timestamp, ts, at, created_at, reviewed_at is given"
+    ]
+    assert refused({field: TIME, "ts": "soon"}).detail[0].startswith("ts:")
+
+
 def test_what_lies_beyond_types_is_checked_beside_them() -> None:
     """A wrong type in one field does not hide a value out of bounds in another."""
     detail = refused({"ts": TIME, "model": 7, "accepted_on_attempt": 0}).detail

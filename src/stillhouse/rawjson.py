@@ -17,8 +17,8 @@ from typing import Any, Final
 
 import msgspec
 
+from stillhouse.fields import json_type
 from stillhouse.interfaces import Refusal
-from stillhouse.records import json_type
 
 MAX_DEPTH: Final = 200
 """How deep a row may nest. Far above what logs hold, and far below the interpreter's own

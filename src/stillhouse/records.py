@@ -21,12 +21,12 @@ from typing import (
     TypeVar,
     get_args,
     get_origin,
-    get_type_hints,
 )
 
 import msgspec
 
 from stillhouse.errors import RecordError, SftContaminationError
+from stillhouse.fields import field_problems, fields_of, hints_of, json_type
 
 # --------------------------------------------------------------------------- vocabulary
 
@@ -508,8 +508,8 @@ def validate(row: bytes | Mapping[str, Any], kind: type[Record]) -> list[str]:
     if not problems:
         return kind(**values).problems()
     # The other fields have rules beyond their types, which only a whole record can be asked.
-    bad = {problem.partition(":")[0].partition(".")[0] for problem in problems}
-    hints = _hints(kind)
+    bad = {re.split(r"[:.\[]", problem, maxsplit=1)[0] for problem in problems}
+    hints = hints_of(kind)
     for field in fields_of(kind):
         if field.name not in values and field.required:
             values[field.name] = _stand_in(hints[field.name])
@@ -525,49 +525,10 @@ def _stand_in(hint: Any) -> Any:
     if get_origin(hint) is Literal:
         return get_args(hint)[0]
     if isinstance(hint, type) and issubclass(hint, msgspec.Struct):
-        hints = _hints(hint)
+        hints = hints_of(hint)
         needed = (field.name for field in fields_of(hint) if field.required)
         return hint(**{name: _stand_in(hints[name]) for name in needed})
     return (get_origin(hint) or hint)()
-
-
-def field_problems(
-    row: Mapping[str, Any], kind: type[msgspec.Struct], at: str = ""
-) -> tuple[list[str], dict[str, Any]]:
-    """Convert a row field by field: all type problems, and the values that were fine.
-
-    msgspec stops at a row's first problem; a person mending a log wants all of them.
-    """
-    problems: list[str] = []
-    values: dict[str, Any] = {}
-    hints = _hints(kind)
-    for field in fields_of(kind):
-        name = f"{at}{field.encode_name}"
-        if field.encode_name not in row:
-            if field.required:
-                problems.append(f"{name}: is missing")
-            continue
-        value = row[field.encode_name]
-        try:
-            values[field.name] = msgspec.convert(value, hints[field.name])
-        except (msgspec.ValidationError, RecursionError) as error:
-            nested = field.type
-            if isinstance(value, dict) and isinstance(nested, type) and issubclass(nested, Record):
-                problems += field_problems(value, nested, at=f"{name}.")[0]
-            else:
-                problems.append(f"{name}: {_short(error)}")
-    return problems, values
-
-
-@functools.cache
-def fields_of(kind: type[msgspec.Struct]) -> tuple[msgspec.structs.FieldInfo, ...]:
-    """A struct's fields. msgspec works them out anew at every call, which takes 2 ms."""
-    return msgspec.structs.fields(kind)
-
-
-@functools.cache
-def _hints(kind: type[msgspec.Struct]) -> dict[str, Any]:
-    return get_type_hints(kind)
 
 
 def check_sft(sample: SftSample) -> SftSample:
@@ -593,19 +554,6 @@ def check_sft(sample: SftSample) -> SftSample:
 # ------------------------------------------------------------------------------- words
 
 
-def json_type(value: object) -> str:
-    """What JSON calls a value's type, with its article, for messages."""
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "a boolean"
-    if isinstance(value, int | float):
-        return "a number"
-    if isinstance(value, str):
-        return "a string"
-    return "an array" if isinstance(value, list) else "an object"
-
-
 def has_substance(messages: list[Message]) -> bool:
     """True when some message says something or calls a tool."""
     return any(message.text().strip() or message.tool_calls for message in messages)
@@ -626,10 +574,3 @@ def is_utc_time(value: str) -> bool:
 def utc_text(moment: datetime) -> str:
     """A time as this project writes it: ``2026-01-31T12:00:00Z``, microseconds if any."""
     return moment.astimezone(UTC).replace(tzinfo=None).isoformat() + "Z"
-
-
-def _short(error: Exception) -> str:
-    if isinstance(error, RecursionError):
-        return "is nested too deeply"
-    words = str(error)
-    return words if words[:2].isupper() else words[:1].lower() + words[1:]

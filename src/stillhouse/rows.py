@@ -17,7 +17,7 @@ import msgspec
 from msgspec.structs import force_setattr as put
 
 from stillhouse.errors import RecordError
-from stillhouse.fields import row_problems, shown
+from stillhouse.fields import field_problems, fields_of, shown
 from stillhouse.interfaces import Anchor, Refusal, Source
 from stillhouse.rawchat import conversation, is_old_chat, modern_chat
 from stillhouse.rawjson import NOT_JSON, is_lossless, read_object
@@ -33,10 +33,9 @@ from stillhouse.records import (
     Record,
     RetrievedContext,
     Signal,
-    fields_of,
 )
 from stillhouse.spelling import Words, said, word, words
-from stillhouse.times import TIME_FORMS, read_time
+from stillhouse.times import TIME_FORMS, read_time, unread_time
 
 Time = str | int | float | None
 
@@ -152,7 +151,7 @@ def read_line(
     timestamp = _time_of(raw)
     problems = raw.problems()
     if timestamp is None or problems:
-        return _refuse(raw, timestamp, problems)
+        return _refuse(body, timestamp, problems)
     anchor = Anchor(source.stem, source_file, line_offset, sig_hash, recorded_at, timestamp)
     try:
         return source.transform(raw, anchor)
@@ -177,7 +176,7 @@ def _second_look(body: bytes, kind: type[RawRow], raw: RawRow | None) -> RawRow 
 
 def _refuse_types(row: Mapping[str, Any], kind: type[RawRow], first: str) -> Refusal:
     """Refuse a row whose types are off, with what else is wrong with it."""
-    problems, values = row_problems(row, kind)
+    problems, values = field_problems(row, kind)
     if not any(field.required for field in fields_of(kind)):
         # What lies beyond types is checked on the fields that could be read.
         problems += kind(**values).problems()
@@ -188,12 +187,14 @@ def _refuse_types(row: Mapping[str, Any], kind: type[RawRow], first: str) -> Ref
     return Refusal("invalid", problems or [first])
 
 
-def _refuse(raw: RawRow, timestamp: str | None, problems: list[str]) -> Refusal:
+def _refuse(body: bytes, timestamp: str | None, problems: list[str]) -> Refusal:
     if timestamp is not None:
         return Refusal("invalid", problems)
-    times = {name: getattr(raw, name) for name in TIME_FIELDS}
+    row = read_object(body)
+    if isinstance(row, Refusal):
+        return row
     reason = "invalid" if problems else "missing_time"
-    return Refusal(reason, _time_problems(times) + problems)
+    return Refusal(reason, _time_problems(row) + problems)
 
 
 def _time_of(raw: RawRow) -> str | None:
@@ -207,7 +208,10 @@ def _time_of(raw: RawRow) -> str | None:
 def _time_problems(row: Mapping[str, Any]) -> list[str]:
     given = {name: row[name] for name in TIME_FIELDS if row.get(name) is not None}
     if not given:
-        return [f"no time: none of {', '.join(TIME_FIELDS)} is given"]
+        names = ", ".join(TIME_FIELDS)
+        if (other := unread_time(row)) is not None:
+            return [f"the row has `{other}`, which is not read: rename it to one of {names}"]
+        return [f"no time: none of {names} is given"]
     return [f"{name}: {shown(value)} is not {TIME_FORMS}" for name, value in given.items()]
 
 

@@ -10,9 +10,10 @@ This module never asks what time it is now.
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
-from typing import Final
+from typing import Any, Final
 
 FIRST_YEAR: Final = 1990
 END_YEAR: Final = 2100
@@ -21,6 +22,10 @@ outside (year 0, 99999, a negative number, 1e300) is a fault of the log, not a t
 
 TIME_FORMS: Final = (
     f"a time from {FIRST_YEAR} to {END_YEAR - 1} in ISO 8601, or Unix seconds or milliseconds"
+)
+
+_OTHER_NAMES: Final = frozenset(
+    {"created", "createdat", "date", "datetime", "time", "timestamp", "timestampms", "when"}
 )
 
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -37,6 +42,15 @@ def read_time(value: str | float | None) -> str | None:
     if value is None or isinstance(value, bool):
         return None
     return _from_unix(value)
+
+
+def unread_time(row: Mapping[str, Any]) -> str | None:
+    """The field of a row without a time that seems to hold one under a name that is not read."""
+    for name, value in row.items():
+        plain = name.casefold().replace("_", "").replace("-", "")
+        if plain in _OTHER_NAMES and isinstance(value, str | int | float) and read_time(value):
+            return name
+    return None
 
 
 def _from_text(text: str) -> str | None:

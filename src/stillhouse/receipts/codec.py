@@ -16,6 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from stillhouse.errors import ReceiptError
+from stillhouse.fields import json_type
 from stillhouse.interfaces import Store
 from stillhouse.receipts.hashing import FileDigest
 from stillhouse.receipts.statement import (
@@ -37,7 +38,7 @@ from stillhouse.receipts.statement import (
     clip,
     to_resource,
 )
-from stillhouse.records import json_type, validate
+from stillhouse.records import validate
 
 FOLDER: Final = "receipts"
 
