@@ -362,6 +362,29 @@ def test_a_time_under_another_name_is_pointed_at(field: str) -> None:
     assert refused({field: TIME, "ts": "soon"}).detail[0].startswith("ts:")
 
 
+@pytest.mark.parametrize(
+    ("spelt", "role"),
+    [
+        ("User", "user"),
+        (" USER ", "user"),
+        ("human", "user"),
+        ("Human", "user"),
+        ("Assistant", "assistant"),
+        ("ai", "assistant"),
+        ("AI", "assistant"),
+        ("bot", "assistant"),
+        ("gpt", "assistant"),
+        ("model", "assistant"),
+        ("System", "system"),
+        ("TOOL", "tool"),
+    ],
+)
+def test_a_chat_role_may_be_spelt_as_logs_spell_it(spelt: str, role: str) -> None:
+    """Any case, and the words that other programs use for the two who speak."""
+    messages = accepted({"ts": TIME, "messages": [{"role": spelt, "content": "Hi."}]}).messages
+    assert messages == [Message(role=role, content="Hi.")]  # type: ignore[arg-type]
+
+
 def test_what_lies_beyond_types_is_checked_beside_them() -> None:
     """A wrong type in one field does not hide a value out of bounds in another."""
     detail = refused({"ts": TIME, "model": 7, "accepted_on_attempt": 0}).detail

@@ -1,17 +1,25 @@
 """Chat messages as logs spell them, brought into the one shape that evidence keeps.
 
 The old ``function_call`` and role ``function`` become tool calls; a tool call without a
-type is a function's; a ``prompt`` becomes a user's turn. Words are never changed.
+type is a function's; a ``prompt`` becomes a user's turn; roles are read in any case and by
+the names that other programs give them. Words are never changed.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Final, get_args
 
 from msgspec.structs import replace
 
-from stillhouse.records import Message
-from stillhouse.spelling import said
+from stillhouse.records import ChatRole, Message
+from stillhouse.spelling import said, word
+
+_ROLES: Final[Mapping[str, str]] = {
+    **{role: role for role in get_args(ChatRole)},
+    "human": "user",
+    **dict.fromkeys(("ai", "bot", "gpt", "model"), "assistant"),
+}
 
 
 def is_old_chat(messages: Any) -> bool:
@@ -24,8 +32,9 @@ def is_old_chat(messages: Any) -> bool:
 
 
 def modern_chat(messages: list[Any]) -> list[Any]:
-    """Rewrite the old shape. The n-th old call gets the id ``call_n``, which the answers refer to.
+    """Rewrite the old shape, and roles by other names.
 
+    The n-th old call gets the id ``call_n``, which the answers refer to.
     What is not an object is left as it is, for validation to name.
     """
     out: list[Any] = []
@@ -39,7 +48,10 @@ def modern_chat(messages: list[Any]) -> list[Any]:
         if call is not None and not modern.get("tool_calls"):
             calls += 1
             modern["tool_calls"] = [{"id": f"call_{calls}", "type": "function", "function": call}]
-        if modern.get("role") == "function":
+        role = word(modern.get("role"))
+        if role in _ROLES:
+            modern["role"] = _ROLES[role]
+        elif role == "function":
             modern["role"] = "tool"
             if not modern.get("tool_call_id"):
                 modern["tool_call_id"] = f"call_{calls}"

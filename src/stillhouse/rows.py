@@ -48,7 +48,9 @@ _DECISIONS: Final[Mapping[str, OverrideDecision]] = {
     decision: decision for decision in get_args(OverrideDecision)
 }
 _OBSERVER_WORDS: Final[Mapping[str, ObserverVerdict]] = {
-    verdict: verdict for verdict in get_args(ObserverVerdict)
+    **{verdict: verdict for verdict in get_args(ObserverVerdict)},
+    **dict.fromkeys(("accepted", "approve", "approved"), "accept"),
+    "rejected": "reject",
 }
 
 
