@@ -37,6 +37,7 @@ from stillhouse.planning import Plan, made_by, plan_file, units_of
 from stillhouse.receipts import FileDigest
 from stillhouse.records import SCORER_VERSION
 from stillhouse.refusals import Drops, find_repeats, write_refused
+from stillhouse.sources import undefined
 from stillhouse.state import Epoch, FileState, PartitionState, RawState
 from stillhouse.work import Work, is_intact
 
@@ -56,6 +57,7 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
     receipts; the caller commits."""
     files, odd = raw_files(work.store)
     work.notes += odd
+    work.notes += [said for raw in files if (said := undefined(raw.stem))]
     for stem in sorted(set(work.state.raw) - {raw.stem for raw in files}):
         work.notes.append(
             f"{raw_path(stem)}: is gone; what was made of it stays, but cannot be traced or rebuilt"

@@ -12,6 +12,7 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
 from typing import Final
@@ -80,6 +81,16 @@ def source_for(stem: str) -> Source:
     Raises `SourceError` when an installed package's sources cannot be used.
     """
     return all_sources().get(stem) or extraction.unknown(stem)
+
+
+def undefined(stem: str) -> str:
+    """What to tell of a stem that no source defines, with the nearest that one does; else empty."""
+    known = all_sources()
+    if stem in known:
+        return ""
+    said = f"{stem}: no source of that name, so nothing of it trains"
+    near = get_close_matches(stem.casefold(), known, n=1, cutoff=0.75)
+    return f"{said}; did you mean {near[0]}?" if near else said
 
 
 @cache
