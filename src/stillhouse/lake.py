@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
-from pathlib import PurePosixPath
+from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
 
 import msgspec
@@ -77,6 +77,26 @@ def evidence_path_for(scored_path: str) -> str:
 # ----------------------------------------------------------------------------- raw files
 
 
+def check_lake(store: Store) -> None:
+    """Raise `LakeError` for what is no lake, so that nothing is written into a folder that was
+    given by mistake: it holds neither raw logs nor evidence made of them."""
+    store.check_readable()
+    root, made = store.local_path(RAW), store.local_path(EVIDENCE)
+    if root is not None and made is not None and not root.is_dir() and not made.is_dir():
+        raise _no_logs(store, root)
+
+
+def _no_logs(store: Store, root: Path) -> LakeError:
+    if root.resolve().parent.name == RAW:
+        return LakeError(f"you gave the {RAW} folder; give its parent", where=store.url)
+    return LakeError(
+        f"has no {RAW} folder, so there is nothing to read",
+        where=store.url,
+        way_out=f"Put run logs into {RAW}/<stem>.jsonl, or write an example lake "
+        "with `stillhouse demo DIR`.",
+    )
+
+
 class RawFile(NamedTuple):
     """One raw log: its path, stem, size in bytes and cheap fingerprint."""
 
@@ -102,12 +122,7 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
     root = store.local_path(RAW)
     if root is not None:
         if not root.is_dir():
-            raise LakeError(
-                f"has no {RAW} folder, so there is nothing to read",
-                where=store.url,
-                way_out=f"Put run logs into {RAW}/<stem>.jsonl, or write an example lake "
-                "with `stillhouse demo DIR`.",
-            )
+            raise _no_logs(store, root)
         names = {raw.path for raw in found}
         for child in sorted(root.glob("*.jsonl")):
             path = f"{RAW}/{child.name}"

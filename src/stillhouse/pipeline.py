@@ -16,7 +16,7 @@ from stillhouse import config
 from stillhouse.distil import read_raw, score_pending
 from stillhouse.exports import KINDS, ExportOptions, export
 from stillhouse.interfaces import Engine, Store
-from stillhouse.lake import UNIT_BYTES
+from stillhouse.lake import UNIT_BYTES, check_lake
 from stillhouse.recall import recall
 from stillhouse.state import clear_staging, load_state, recover
 from stillhouse.work import Progress, Work, silent
@@ -138,7 +138,7 @@ def open_work(
     unit_bytes: int = UNIT_BYTES,
 ) -> Iterator[Work]:
     """Hold the lake, finish what a crash left, and clear up afterwards."""
-    store.check_readable()
+    check_lake(store)
     with store.lock(f"stillhouse {config.version()}"), config.scratch_folder() as scratch:
         state = load_state(store) or recall(store)
         recovered = recover(store, state)

@@ -37,6 +37,40 @@ def stillhouse(capfd: pytest.CaptureFixture[str]) -> Command:
     return call
 
 
+@pytest.mark.parametrize("command", ["run", "evidence", "score", "export", "inspect"])
+def test_a_folder_that_is_no_lake_stays_as_it_is(
+    command: str, tmp_path: Path, stillhouse: Command
+) -> None:
+    """A folder given by mistake is said to be none in one line, and nothing is put into it."""
+    (tmp_path / "notes.md").write_text("mine")
+    told = stillhouse(command, tmp_path)
+    assert told.code == 3
+    assert told.err.startswith(f"error: {tmp_path}: has no _kb folder")
+    assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
+
+
+@pytest.mark.parametrize("command", ["run", "export", "inspect"])
+def test_the_log_folder_given_as_the_lake(
+    command: str, tmp_path: Path, stillhouse: Command
+) -> None:
+    """Whoever names _kb itself is told to name what holds it."""
+    log = put(tmp_path, "audits", rows(0, 3))
+    told = stillhouse(command, log.parent)
+    assert told.code == 3
+    assert told.err == f"error: {log.parent}: you gave the _kb folder; give its parent\n"
+    assert list(log.parent.iterdir()) == [log]
+
+
+def test_a_folder_without_receipts_is_not_verified(tmp_path: Path, stillhouse: Command) -> None:
+    """Where no run has been, nothing holds: exit code 1 and the way out, quoted for a shell."""
+    lake = tmp_path / "my lake"
+    lake.mkdir()
+    told = stillhouse("verify", lake)
+    assert told.code == 1
+    assert told.err == f"error: no receipts here; run `stillhouse run '{lake}'` first\n"
+    assert stillhouse("verify", lake, "--json").code == 1
+
+
 def test_a_log_that_no_source_reads_is_named(tmp_path: Path, stillhouse: Command) -> None:
     """A misspelt stem would train nothing and say nothing: each run names it, and the nearest."""
     put(tmp_path, "mode_experiment", rows(0, 4))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect as python_inspect
+import shlex
 from typing import Annotated, Any
 
 import msgspec
@@ -12,6 +13,7 @@ from stillhouse.cli import output
 from stillhouse.cli.options import Json, Lake
 from stillhouse.cli.tables import funnel_tables
 from stillhouse.funnel import funnel
+from stillhouse.lake import check_lake
 from stillhouse.receipts import verify_lake
 from stillhouse.rows import RawRow
 from stillhouse.sources import all_sources
@@ -23,12 +25,14 @@ def inspect(lake: Lake, json: Json = False) -> int:
     """The funnel: rows by source and category, and why rows were refused, with examples."""
     store = open_store(lake)
     seen = funnel(store)
+    if not seen.sources:
+        check_lake(store)
     if json:
         output.emit(seen)
-    elif not seen.sources:
-        output.say(f"nothing has been read yet; start with `stillhouse run {store.url}`")
-    else:
+    elif seen.sources:
         funnel_tables(seen)
+    else:
+        output.say(f"nothing has been read yet; start with `stillhouse run {shlex.quote(lake)}`")
     return 0 if seen.sources else 1
 
 
@@ -107,10 +111,12 @@ def verify(lake: Lake, json: Json = False) -> int:
             )
         for found in report.notes:
             output.note(f"{found.path}: {found.detail}")
-        output.say(
-            f"{report.receipts:,} receipts, {report.files:,} files, {report.bytes:,} bytes: "
-            + ("all as receipted" if report.ok else f"{len(report.problems):,} that do not hold")
-        )
-        if not report.receipts:
-            output.say(f"there is no receipt yet; start with `stillhouse run {lake}`")
-    return 0 if report.ok else 1
+        bad = f"{len(report.problems):,} that do not hold"
+        if report.receipts:
+            output.say(
+                f"{report.receipts:,} receipts, {report.files:,} files, {report.bytes:,} bytes: "
+                + ("all as receipted" if report.ok else bad)
+            )
+    if not report.receipts:
+        output.fail(f"no receipts here; run `stillhouse run {shlex.quote(lake)}` first")
+    return 0 if report.ok and report.receipts else 1
