@@ -37,6 +37,9 @@ def stillhouse(capfd: pytest.CaptureFixture[str]) -> Command:
     return call
 
 
+# ------------------------------------------------------------------------ folders and hints
+
+
 @pytest.mark.parametrize("command", ["run", "evidence", "score", "export", "inspect"])
 def test_a_folder_that_is_no_lake_stays_as_it_is(
     command: str, tmp_path: Path, stillhouse: Command
@@ -69,6 +72,49 @@ def test_a_folder_without_receipts_is_not_verified(tmp_path: Path, stillhouse: C
     assert told.code == 1
     assert told.err == f"error: no receipts here; run `stillhouse run '{lake}'` first\n"
     assert stillhouse("verify", lake, "--json").code == 1
+
+
+def test_hints_can_be_pasted(tmp_path: Path, stillhouse: Command) -> None:
+    """Paths in suggested commands are quoted where a shell would cut them."""
+    lake = tmp_path / "my lake"
+    assert f"stillhouse run '{lake}'" in stillhouse("demo", lake, "--rows", 60).err
+    assert f"stillhouse run '{lake}'" in stillhouse("inspect", lake).err
+    assert f"stillhouse inspect '{lake}'" in stillhouse("run", lake, "--engine", "inline").err
+
+
+# ----------------------------------------------------------------------------- usage errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "line"),
+    [
+        (["run"], "Missing argument 'LAKE'. Say `stillhouse run --help`."),
+        (
+            ["run", "x", "--engine", "foo"],
+            "Invalid value for '--engine': 'foo' is not one of 'local', 'inline', 'ray'. "
+            "Say `stillhouse run --help`.",
+        ),
+        (["nope"], "No such command 'nope'. Say `stillhouse --help`."),
+    ],
+)
+def test_a_usage_error_names_the_command(
+    arguments: list[str], line: str, stillhouse: Command
+) -> None:
+    """One line in whole sentences, with the help that fits."""
+    assert stillhouse(*arguments) == Told(2, "", f"error: {line}\n")
+
+
+def test_the_bare_program_is_its_help(stillhouse: Command) -> None:
+    """Without a command there is help, and no error beneath it."""
+    told = stillhouse()
+    assert "Usage: stillhouse [OPTIONS] COMMAND" in told.out
+    assert told.err == ""
+
+
+def test_the_usage_line_names_arguments_plainly(stillhouse: Command) -> None:
+    """Arguments are called there what errors call them."""
+    assert "Usage: stillhouse run [OPTIONS] LAKE" in stillhouse("run", "--help").out
+    assert "Usage: stillhouse trace [OPTIONS] LAKE ID" in stillhouse("trace", "--help").out
 
 
 def test_a_log_that_no_source_reads_is_named(tmp_path: Path, stillhouse: Command) -> None:

@@ -5,8 +5,10 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from typing import Any
 
 import typer
+from typer.core import TyperCommand
 from typer.exceptions import TyperException
 
 from stillhouse import __version__
@@ -45,9 +47,16 @@ def root(
     """
 
 
+class _Command(TyperCommand):
+    """A command whose usage line names its arguments as its help and its errors do."""
+
+    def collect_usage_pieces(self, ctx: Any) -> list[str]:
+        return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
+
+
 def _add(name: str, panel: str, command: Callable[..., int], example: str) -> None:
     """A command under its heading, with an example at the end of its help."""
-    app.command(name, rich_help_panel=panel, epilog=f"Example: {example}")(command)
+    app.command(name, cls=_Command, rich_help_panel=panel, epilog=f"Example: {example}")(command)
 
 
 _add("demo", "Start", demo.demo, "stillhouse demo lake --rows 2000")
@@ -69,9 +78,11 @@ def main(arguments: Sequence[str] | None = None) -> None:
 def run(arguments: Sequence[str] | None = None) -> int:
     """Run the program; returns the exit code. A user's error is one line, never a traceback."""
     try:
-        code = app(args=list(arguments) if arguments is not None else None, standalone_mode=False)
+        given = list(arguments) if arguments is not None else None
+        code = app(args=given, prog_name="stillhouse", standalone_mode=False)
     except TyperException as error:
-        output.fail(f"{error.format_message()} Say `stillhouse --help`, or the command's --help.")
+        if words := error.format_message().removesuffix("."):
+            output.fail(f"{words.replace('Value error, ', '')}. Say `{_command(error)} --help`.")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         output.say("stopped; the lake is as it was before the step that was under way")
@@ -89,3 +100,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         output.fail(str(disk_error(error, "go on", str(error.filename or "this machine"))))
         return 3
     return code if isinstance(code, int) else 0
+
+
+def _command(error: TyperException) -> str:
+    """The command that the error is about, as the user would call it."""
+    context: Any = getattr(error, "ctx", None)
+    return context.command_path if context else "stillhouse"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from typing import Annotated
 
 import typer
@@ -22,5 +23,6 @@ def demo(
     if json:
         output.emit(summary)
     else:
-        output.say(f"wrote an example lake to {folder}; now run: stillhouse run {folder}")
+        command = f"stillhouse run {shlex.quote(folder)}"
+        output.say(f"wrote an example lake to {folder}; now run: {command}")
     return 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from collections.abc import Mapping
 
 from stillhouse.cli import output
@@ -36,7 +37,8 @@ def report_tables(url: str, report: RunReport) -> None:
             output.say("nothing new: every file is as the last run left it")
     where = url.rstrip("/")
     if report.exports and not report.dry_run:
-        output.say(f"look at {where}/distilled, or `stillhouse inspect {where}`", "dim")
+        command = f"stillhouse inspect {shlex.quote(where)}"
+        output.say(f"look at {where}/distilled, or `{command}`", "dim")
 
 
 def export_rows(report: RunReport) -> list[tuple[object, ...]]:
