@@ -24,12 +24,15 @@ from stillhouse.work import Progress, Work, silent
 _ROWS = frozenset({"sft", "preference", "unpaired", "rag"})
 """Counts of an export that are rows of its files."""
 
+_NOT_REFUSED = frozenset({"blank", "evidence"})
+"""Counts of a raw log that are no refusals."""
+
 
 class RunReport(msgspec.Struct):
     """What a command did. ``read`` counts this run's raw rows by outcome, ``scored`` its
     rows by category; ``exports`` the counts of each export as it now stands; ``notes`` are
-    for people, ``rows`` the evidence rows of the whole lake. ``unchanged`` names the exports
-    that needed no work.
+    for people, ``rows`` the evidence rows of the whole lake and ``refused`` its refused raw rows
+    by reason. ``unchanged`` names the exports that needed no work.
     """
 
     recorded_at: str
@@ -40,6 +43,7 @@ class RunReport(msgspec.Struct):
     notes: list[str] = []
     dry_run: bool = False
     rows: int = 0
+    refused: dict[str, int] = {}
 
     def has_data(self) -> bool:
         """False when the lake held nothing that the command could make into anything."""
@@ -172,4 +176,8 @@ def _export(work: Work, report: RunReport, kinds: Iterable[str], options: Export
 def _noted(work: Work, report: RunReport) -> RunReport:
     report.notes = work.notes
     report.rows = sum(part.evidence.rows for part in work.state.partitions.values())
+    refused: Counter[str] = Counter()
+    for raw in work.state.raw.values():
+        refused.update(raw.counts)
+    report.refused = {name: refused[name] for name in sorted(refused) if name not in _NOT_REFUSED}
     return report

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -10,7 +12,7 @@ from typing import NamedTuple
 import pytest
 
 from stillhouse.cli.app import run as program
-from tests.runs import put, rows
+from tests.runs import environment, put, row, rows
 
 
 class Told(NamedTuple):
@@ -115,6 +117,61 @@ def test_the_usage_line_names_arguments_plainly(stillhouse: Command) -> None:
     """Arguments are called there what errors call them."""
     assert "Usage: stillhouse run [OPTIONS] LAKE" in stillhouse("run", "--help").out
     assert "Usage: stillhouse trace [OPTIONS] LAKE ID" in stillhouse("trace", "--help").out
+
+
+def test_parquet_without_its_library_is_said_before_any_work(tmp_path: Path) -> None:
+    """An extra that is missing is a usage error, and the lake is as it was."""
+    put(tmp_path, "scrum_reviews", rows(0, 3))
+    code = (
+        "import sys; sys.modules['pyarrow'] = None; "
+        "from stillhouse.cli.app import run; sys.exit(run(sys.argv[1:]))"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, "run", str(tmp_path), "--parquet"],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert told.returncode == 2
+    assert "python -m pip install 'stillhouse[parquet]'" in told.stderr
+    assert [path.name for path in tmp_path.iterdir()] == ["_kb"]
+
+
+# ------------------------------------------------------------------------- what came of it
+
+
+def _last(told: Told) -> str:
+    return told.err.rstrip().splitlines()[-1]
+
+
+def test_nothing_exported_says_why(tmp_path: Path, stillhouse: Command) -> None:
+    """The last line names what kept the rows out, on every run."""
+    log = put(tmp_path, "mode_experiments", b"")
+    arguments = ("run", tmp_path, "--engine", "inline")
+    assert _last(stillhouse(*arguments)) == "nothing exported: no rows were read"
+    log.write_bytes(b'{"file": "a"}\n{"file": "b"}\n[]\n\n')
+    for _ in range(2):
+        told = stillhouse(*arguments)
+        assert told.code == 1
+        reasons = "3 of 3 rows refused (missing_time 2, not_an_object 1)"
+        assert _last(told) == f"nothing exported: {reasons}"
+    assert _last(stillhouse("evidence", tmp_path)) == f"no evidence: {reasons}"
+    put(tmp_path, "scrum_reviews", row(0, accepted_on_attempt=None, file="a") + b"\n")
+    told = stillhouse(*arguments)
+    assert _last(told) == "nothing exported: 1 of 1 rows refused (forbidden_category 1)"
+    assert told.code == 1
+
+
+def test_notes_stand_where_they_are_seen(tmp_path: Path, stillhouse: Command) -> None:
+    """What is worth knowing comes behind the tables, whether there is anything new or not."""
+    put(tmp_path, "scrum_reviews", rows(0, 4))
+    log = put(tmp_path, "audits", rows(0, 4))
+    stillhouse("run", tmp_path, "--engine", "inline")
+    log.unlink()
+    for command in ("run", "run", "evidence"):
+        told = stillhouse(command, tmp_path, "--engine", "inline")
+        assert _last(told).startswith("note: _kb/audits.jsonl: is gone")
 
 
 def test_a_log_that_no_source_reads_is_named(tmp_path: Path, stillhouse: Command) -> None:

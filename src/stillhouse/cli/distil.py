@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from enum import StrEnum
+from importlib.util import find_spec
 from typing import Annotated, Literal
 
 import typer
@@ -27,7 +28,8 @@ from stillhouse.cli.options import (
     Workers,
     engine_for,
 )
-from stillhouse.cli.tables import report_tables
+from stillhouse.cli.tables import report_tables, shortfall
+from stillhouse.errors import UsageError
 from stillhouse.exports import KINDS, ExportOptions
 from stillhouse.storage import open_store
 
@@ -152,6 +154,11 @@ def _options(
     llama_factory: bool,
     parquet: bool,
 ) -> ExportOptions:
+    if parquet and find_spec("pyarrow") is None:
+        raise UsageError(
+            "--parquet needs pyarrow, which is not installed",
+            way_out="Install it with: python -m pip install 'stillhouse[parquet]'",
+        )
     return ExportOptions(
         include_partial=include_partial,
         include_review=include_review,
@@ -164,10 +171,14 @@ def _options(
 
 
 def _finish(url: str, report: pipeline.RunReport, json: bool) -> int:
-    for line in report.notes:
-        output.note(line)
     if json:
         output.emit(report)
     else:
         report_tables(url, report)
-    return 0 if report.has_data() else 1
+    # Behind the tables, where they are seen.
+    for line in report.notes:
+        output.note(line)
+    if report.has_data():
+        return 0
+    output.say(shortfall(report), "bold")
+    return 1

@@ -36,9 +36,31 @@ def report_tables(url: str, report: RunReport) -> None:
         if set(report.unchanged) == set(report.exports):
             output.say("nothing new: every file is as the last run left it")
     where = url.rstrip("/")
-    if report.exports and not report.dry_run:
+    if report.exports and not report.dry_run and report.has_data():
         command = f"stillhouse inspect {shlex.quote(where)}"
         output.say(f"look at {where}/distilled, or `{command}`", "dim")
+
+
+def shortfall(report: RunReport) -> str:
+    """Why a command came to nothing, in one line."""
+    what = "nothing exported" if report.exports else "no evidence"
+    refused, rows = report.refused, sum(report.refused.values())
+    if report.rows:
+        # Each export gives reasons of its own; the first that has any speaks for all.
+        each = (_refused(counts) for counts in report.exports.values())
+        refused, rows = next(filter(None, each), {}), report.rows
+    if not rows:
+        return f"{what}: no rows were read"
+    if not refused:
+        return f"{what}: none of {rows:,} rows may leave"
+    reasons = ", ".join(f"{reason} {number:,}" for reason, number in refused.items())
+    return f"{what}: {sum(refused.values()):,} of {rows:,} rows refused ({reasons})"
+
+
+def _refused(counts: Mapping[str, int]) -> dict[str, int]:
+    """An export's refusals by reason."""
+    start = "refused/"
+    return {name[len(start) :]: n for name, n in counts.items() if n and name.startswith(start)}
 
 
 def export_rows(report: RunReport) -> list[tuple[object, ...]]:

@@ -49,7 +49,8 @@ class RayEngine:
         if importlib.util.find_spec("ray") is None:
             raise EngineError(
                 "Ray is not installed",
-                way_out="Install it with: pip install 'stillhouse[ray]', or use --engine local.",
+                way_out="Install it with: python -m pip install 'stillhouse[ray]', "
+                "or use --engine local.",
             )
         # Before the import: Ray reads it once, and would ask its makers' servers otherwise.
         os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
