@@ -1,21 +1,30 @@
-"""The funnel: how many raw rows came in, what became of them, and why the rest was refused."""
+"""The funnel: how many raw rows came in, what became of them, and why the rest was not accepted
+or refused. Whatever the lake's size, memory holds a few reasons a source."""
 
 from __future__ import annotations
 
+import re
 from collections import Counter
 from collections.abc import Iterator
+from typing import Final
 
 import msgspec
 
 from stillhouse.errors import LakeError
 from stillhouse.index import iter_lines
 from stillhouse.interfaces import Store
-from stillhouse.lake import QUARANTINE
-from stillhouse.records import CATEGORIES, QuarantineRow
+from stillhouse.lake import QUARANTINE, SCORED, partition_of
+from stillhouse.records import CATEGORIES, Category, QuarantineRow
 from stillhouse.state import State, load_state
 
-_EXAMPLES = 3
-_WIDTH = 160
+_WIDTH: Final = 160
+_MOST_REASONS: Final = 8
+"""Reasons that are told apart in one category of one source; the rest are counted as other."""
+
+OTHER: Final = "other"
+
+_VALUES: Final = re.compile(r"'[^']*'(?:, '[^']*')*|[0-9]+(?:\.[0-9]+)?")
+"""What differs between reasons of one kind: quoted values, and numbers."""
 
 
 class SourceFunnel(msgspec.Struct):
@@ -27,6 +36,16 @@ class SourceFunnel(msgspec.Struct):
     evidence: int
     quarantined: int
     categories: dict[str, int]
+
+
+class NotAccepted(msgspec.Struct):
+    """Rows of a source that have a category and a first reason in common, and one of them."""
+
+    stem: str
+    category: Category
+    reason: str
+    rows: int
+    example: str
 
 
 class Refused(msgspec.Struct):
@@ -42,12 +61,16 @@ class Funnel(msgspec.Struct):
     """The whole lake."""
 
     sources: list[SourceFunnel]
+    not_accepted: list[NotAccepted]
     refused: list[Refused]
     exports: dict[str, dict[str, int]]
 
 
-def funnel(store: Store) -> Funnel:
-    """What the lake holds, from its state and its quarantine files."""
+def funnel(store: Store, examples: int = 1) -> Funnel:
+    """What the lake holds, from its state, its scored runs and its quarantine files.
+
+    ``examples`` is how many rows are named for each reason of a refusal.
+    """
     store.check_readable()
     state = load_state(store) or State()
     sources = []
@@ -69,10 +92,90 @@ def funnel(store: Store) -> Funnel:
             )
         )
     exports = {kind: export.counts for kind, export in sorted(state.exports.items())}
-    return Funnel(sources, list(_refusals(store)), exports)
+    return Funnel(sources, list(_not_accepted(store)), list(_refusals(store, examples)), exports)
 
 
-def _refusals(store: Store) -> Iterator[Refused]:
+# ------------------------------------------------------------------------- not accepted
+
+
+class _Origin(msgspec.Struct):
+    source_file: str
+    line_offset: int
+
+
+class _Run(msgspec.Struct):
+    """What is looked at of a scored run."""
+
+    category: Category
+    reasons: list[str]
+    provenance: _Origin
+
+
+class _Reasons:
+    """Rows by their first reason: as it stands, or without its values once that is too many."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, tuple[int, str]] = {}
+        self._plain = False
+
+    def add(self, reason: str, rows: int, example: str) -> None:
+        if self._plain:
+            reason = _VALUES.sub(_plainly, reason)
+        if reason not in self.found and len(self.found) >= _MOST_REASONS:
+            if not self._plain:
+                self._plain, found, self.found = True, self.found, {}
+                for old, (count, first) in found.items():
+                    self.add(old, count, first)
+                self.add(reason, rows, example)
+                return
+            reason = OTHER
+        count, first = self.found.get(reason, (0, example))
+        self.found[reason] = (count + rows, first)
+
+
+def _plainly(value: re.Match[str]) -> str:
+    return "'…'" if value[0].startswith("'") else "…"
+
+
+def _not_accepted(store: Store) -> Iterator[NotAccepted]:
+    found: dict[tuple[str, Category], _Reasons] = {}
+    decoder = msgspec.json.Decoder(_Run)
+    for entry in store.list(SCORED):
+        place = partition_of(entry.path)
+        for _, line in iter_lines(store, entry.path) if place else ():
+            try:
+                run = decoder.decode(line)
+                reason = run.reasons[0]
+            except (msgspec.DecodeError, UnicodeDecodeError, RecursionError, IndexError):
+                raise _spoilt(store, entry.path, "scored run") from None
+            if run.category == "accepted":
+                continue
+            assert place is not None
+            origin = run.provenance
+            reasons = found.setdefault((place[1], run.category), _Reasons())
+            reasons.add(reason, 1, f"{origin.source_file}:{origin.line_offset + 1}")
+    for stem, category in sorted(found, key=lambda key: (key[0], CATEGORIES.index(key[1]))):
+        reasons = found[stem, category]
+        for reason, (rows, example) in sorted(reasons.found.items(), key=lambda one: -one[1][0]):
+            yield NotAccepted(stem, category, _cut(reason), rows, example)
+
+
+def _cut(words: str) -> str:
+    return words if len(words) <= _WIDTH else f"{words[:_WIDTH]}…"
+
+
+def _spoilt(store: Store, path: str, what: str) -> LakeError:
+    return LakeError(
+        f"holds a line that is no {what}, so it is not as it was written",
+        where=f"{store.url}/{path}",
+        way_out="`stillhouse run` writes it anew.",
+    )
+
+
+# ------------------------------------------------------------------------------ refused
+
+
+def _refusals(store: Store, examples: int) -> Iterator[Refused]:
     found: dict[tuple[str, str], Refused] = {}
     decoder = msgspec.json.Decoder(QuarantineRow)
     for entry in store.list(QUARANTINE):
@@ -80,20 +183,16 @@ def _refusals(store: Store) -> Iterator[Refused]:
             try:
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-                raise LakeError(
-                    "holds a line that is no refused row, so it is not as it was written",
-                    where=f"{store.url}/{entry.path}",
-                    way_out="`stillhouse run` writes it anew.",
-                ) from None
+                raise _spoilt(store, entry.path, "refused row") from None
             key = (row.stage, row.reason)
             if key not in found:
                 found[key] = Refused(row.stage, row.reason, 0, [])
             known = found[key]
             known.rows += 1
-            if len(known.examples) < _EXAMPLES:
-                words = "; ".join(row.detail)
+            if len(known.examples) < examples:
+                words = _cut("; ".join(row.detail))
                 known.examples.append(
-                    f"{row.source_file}:{row.line_offset + 1}  {words[:_WIDTH]}"
+                    f"{row.source_file}:{row.line_offset + 1}  {words}"
                     + (f"  (see {row.other})" if row.other else "")
                 )
     order = {name: place for place, name in enumerate(("evidence", "export", "sft"))}

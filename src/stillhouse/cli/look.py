@@ -21,10 +21,16 @@ from stillhouse.storage import open_store
 from stillhouse.trace import trace as walk
 
 
-def inspect(lake: Lake, json: Json = False) -> int:
-    """The funnel: rows by source and category, and why rows were refused, with examples."""
+def inspect(
+    lake: Lake,
+    examples: Annotated[
+        int, typer.Option("--examples", min=0, help="Refused rows to show for each reason.")
+    ] = 1,
+    json: Json = False,
+) -> int:
+    """The funnel: rows by source and category, why rows were refused, and why not accepted."""
     store = open_store(lake)
-    seen = funnel(store)
+    seen = funnel(store, examples)
     if not seen.sources:
         check_lake(store)
     if json:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any
 
@@ -43,9 +43,11 @@ def emit(value: Any) -> None:
 
 
 def table(
-    title: str, columns: Sequence[str], rows: Iterable[Sequence[object]], numbers: int = 0
+    title: str, columns: Sequence[str], rows: Sequence[Sequence[object]], numbers: int = 0
 ) -> None:
-    """A table whose last ``numbers`` columns are right-aligned numbers."""
+    """A table whose last ``numbers`` columns are right-aligned numbers; nothing without rows."""
+    if not rows:
+        return
     grid = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
     for place, column in enumerate(columns):
         right = place >= len(columns) - numbers

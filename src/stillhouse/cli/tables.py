@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import shlex
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 from stillhouse.cli import output
-from stillhouse.funnel import Funnel
+from stillhouse.funnel import Funnel, Refused
 from stillhouse.pipeline import RunReport
 from stillhouse.records import CATEGORIES
 
@@ -17,6 +17,9 @@ _FILES = {
     "rag": "distilled/rag/rag_export.jsonl",
 }
 
+
+_MOST_REASONS = 12
+"""Rows of a table that is to be taken in at a glance."""
 
 _SHORT = {"partially_accepted": "partial", "needs_human_review": "review"}
 """Categories as headings of narrow columns."""
@@ -87,7 +90,7 @@ def total(counts: Mapping[str, int], prefix: str) -> int:
 
 
 def funnel_tables(funnel: Funnel) -> None:
-    """The funnel by source and category, and the refusals with examples."""
+    """The funnel by source and category, and why rows were refused or not accepted."""
     categories = [_SHORT.get(name, name) for name in CATEGORIES]
     columns = ["source", "lines", "blank", "refused", "evidence", *categories]
     rows = [
@@ -106,18 +109,53 @@ def funnel_tables(funnel: Funnel) -> None:
     sums = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
     lines = [(stem, *numbers) for stem, numbers in [*rows, ("all", sums)]]
     output.table("Raw rows to evidence", columns, lines, len(columns) - 1)
+    output.table("Exports", ["export", "what it holds"], list(_holdings(funnel)))
+    raw = [found for found in funnel.refused if found.stage == "evidence"]
+    output.table(
+        "Raw rows refused, and why",
+        ["reason", "for example", "rows"],
+        [(found.reason, "\n".join(found.examples), found.rows) for found in raw],
+        1,
+    )
+    kept_out = [found for found in funnel.refused if found.stage != "evidence"]
+    stages = list(dict.fromkeys(found.stage for found in kept_out))
+    output.table(
+        "Rows kept out of exports, and why",
+        ["reason", "for example", *stages],
+        list(_kept_out(kept_out, stages)),
+        len(stages),
+    )
+    reasons = sorted(funnel.not_accepted, key=lambda found: -found.rows)
+    output.table(
+        "Why not accepted",
+        ["category", "first reason", "for example", "rows"],
+        [
+            (_SHORT.get(found.category, found.category), found.reason, found.example, found.rows)
+            for found in reasons[:_MOST_REASONS]
+        ],
+        1,
+    )
+    if more := reasons[_MOST_REASONS:]:
+        rows_left = sum(found.rows for found in more)
+        output.say(f"and {len(more):,} more reasons with {rows_left:,} rows: --json names them")
+
+
+def _holdings(funnel: Funnel) -> Iterator[tuple[str, str]]:
+    """One line an export: its rows by what they are."""
     for kind, counts in funnel.exports.items():
         kept = [
-            (name, number)
+            f"{name.removeprefix('rows/')} {number:,}"
             for name, number in counts.items()
             if not name.startswith(("refused/", "redacted/"))
         ]
-        output.table(f"Export {kind}", ["what", "rows"], kept, 1)
-    output.table(
-        "Refused, and why",
-        ["stage", "reason", "rows", "for example"],
-        [
-            (refused.stage, refused.reason, refused.rows, "\n".join(refused.examples))
-            for refused in funnel.refused
-        ],
-    )
+        yield kind, ", ".join(kept)
+
+
+def _kept_out(refused: list[Refused], stages: list[str]) -> Iterator[tuple[object, ...]]:
+    """One line a reason, with its rows in each export and the first examples of any."""
+    for reason in dict.fromkeys(found.reason for found in refused):
+        alike = {found.stage: found for found in refused if found.reason == reason}
+        most = max(len(found.examples) for found in alike.values())
+        examples = dict.fromkeys(row for found in alike.values() for row in found.examples)
+        rows = (alike[stage].rows if stage in alike else 0 for stage in stages)
+        yield reason, "\n".join(list(examples)[:most]), *rows
