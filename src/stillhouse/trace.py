@@ -1,15 +1,16 @@
 """From an exported row back to its raw line, checking every hash on the way.
 
-    export line → scored run → evidence line → raw line
+    export file → scored run → evidence line → raw line
 
-Only files are consulted, never the state: a trace proves the chain, not our bookkeeping.
+Only files are consulted, never the state: a trace proves the chain, not our bookkeeping. That
+the exported row is as it was written, its file's receipt says.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 from hashlib import sha256
-from typing import Any
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
@@ -25,6 +26,7 @@ from stillhouse.lake import (
     raw_path,
     stem_of,
 )
+from stillhouse.receipts import check_claim, newest_claim
 from stillhouse.records import (
     EvidenceRecord,
     PreferenceSample,
@@ -36,6 +38,7 @@ from stillhouse.records import (
     UnpairedSample,
     decode,
 )
+from stillhouse.redaction import redact, redact_value
 
 KINDS: dict[str, type[Record]] = {
     "sft": SftSample,
@@ -45,8 +48,24 @@ KINDS: dict[str, type[Record]] = {
 }
 
 
-class _Id(msgspec.Struct):
+_MOST_IDS: Final = 5
+
+
+class _Ids(msgspec.Struct):
     id: str
+    source_run_id: str = ""
+    chosen_run_id: str = ""
+    rejected_run_id: str = ""
+
+
+class _Found(NamedTuple):
+    """An exported line: the stage that wrote it, its kind and place."""
+
+    stage: str
+    kind: str
+    path: str
+    number: int
+    line: bytes
 
 
 class Step(msgspec.Struct):
@@ -60,13 +79,17 @@ class Step(msgspec.Struct):
 
 
 class Chain(msgspec.Struct):
-    """The way back of one side of a row (a pair has two)."""
+    """The way back of one side of a row (a pair has two).
+
+    ``redacted`` says that secrets were taken out of the lines that are shown.
+    """
 
     side: str
     steps: list[Step]
     evidence: msgspec.Raw = msgspec.Raw(b"null")
     scored: msgspec.Raw = msgspec.Raw(b"null")
     raw: str = ""
+    redacted: bool = False
 
     @property
     def holds(self) -> bool:
@@ -85,61 +108,110 @@ class Trace(msgspec.Struct):
     holds: bool
 
 
-def trace(store: Store, wanted: str) -> Trace:
+def trace(store: Store, wanted: str, *, raw: bool = False) -> Trace:
     """Walk one exported row back to its raw line.
 
-    ``wanted`` is the row's id, or a beginning of it that no other row shares. Raises
-    `UsageError` when no row, or more than one, has it.
+    ``wanted`` is the row's id, a beginning of it that no other row shares, or the id of a run
+    that gave one row. Raises `UsageError` when no row, or more than one, has it. Secrets are
+    taken out of the lines before it, unless they are to be shown ``raw``.
     """
     store.check_readable()
-    path, number, line, kind = _find(store, wanted)
-    record: Any = decode(line, KINDS[kind], where=f"{path}:{number + 1}")
+    found = _find(store, wanted)
+    place = f"{found.path}:{found.number + 1}"
+    record: Any = decode(found.line, KINDS[found.kind], where=place)
     sides = [("row", record.provenance)]
     if isinstance(record, PreferenceSample):
         sides = [("chosen", record.provenance), ("rejected", record.rejected_provenance)]
-    chains = [_chain(store, side, provenance) for side, provenance in sides]
+    export = _export_step(store, found.stage, found.path, place)
+    chains = [_chain(store, side, provenance, export) for side, provenance in sides]
+    for chain in () if raw else chains:
+        _take_secrets_out(chain)
     return Trace(
         record.id,
-        path,
-        number + 1,
-        msgspec.Raw(line),
+        found.path,
+        found.number + 1,
+        msgspec.Raw(found.line),
         chains,
         all(chain.holds for chain in chains),
     )
 
 
-def _find(store: Store, wanted: str) -> tuple[str, int, bytes, str]:
-    found: dict[str, tuple[str, int, bytes, str]] = {}
+def _export_step(store: Store, stage: str, path: str, where: str) -> Step:
+    """Whether the export file is the one that its receipt tells of."""
+    claim = newest_claim(store, stage, path)
+    if claim is None:
+        detail = "no receipt names the file; run `stillhouse verify`"
+        return Step("export", where, "", False, detail)
+    if check_claim(store, claim) is None:
+        return Step("export", where, claim.file.sha256, True)
+    detail = "the file is not as its receipt says; run `stillhouse verify`"
+    return Step("export", where, "", False, detail)
+
+
+def _take_secrets_out(chain: Chain) -> None:
+    lines = [bytes(chain.evidence), bytes(chain.scored), chain.raw.encode()]
+    clean = [_clean(line) for line in lines]
+    chain.redacted = clean != lines
+    chain.evidence, chain.scored = msgspec.Raw(clean[0]), msgspec.Raw(clean[1])
+    chain.raw = clean[2].decode()
+
+
+def _clean(line: bytes) -> bytes:
+    """A JSON line with the secrets taken out of its strings; the same bytes when it has none."""
+    try:
+        value = msgspec.json.decode(line)
+        clean = redact_value(value, {})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return redact(line.decode(errors="replace"), {}).encode()
+    return line if clean is value else msgspec.json.encode(clean)
+
+
+def _find(store: Store, wanted: str) -> _Found:
+    found: dict[str, _Found] = {}
+    of_run: dict[str, _Found] = {}
     # What is no text (a byte of another encoding on the command line) is no id either.
     needle = msgspec.json.encode(wanted.encode(errors="replace").decode())[:-1]
-    for kind, path in _export_files():
+    for stage, kind, path in _export_files():
         if store.stat(path) is None:
             continue
         for number, (_, line) in enumerate(iter_lines(store, path)):
             if needle not in line:
                 continue
-            name = _id(line, f"{path}:{number + 1}")
-            if name == wanted:
-                return path, number, line.rstrip(b"\n"), kind
-            if name.startswith(wanted):
-                found[name] = (path, number, line.rstrip(b"\n"), kind)
-    if len(found) == 1:
-        return next(iter(found.values()))
+            ids = _ids(line, f"{path}:{number + 1}")
+            here = _Found(stage, kind, path, number, line.rstrip(b"\n"))
+            if ids.id == wanted:
+                return here
+            if ids.id.startswith(wanted):
+                found[ids.id] = here
+            elif wanted in (ids.source_run_id, ids.chosen_run_id, ids.rejected_run_id):
+                of_run[ids.id] = here
+    if len(found or of_run) == 1:
+        return next(iter((found or of_run).values()))
+    raise _none_or_many(store, wanted, list(found), list(of_run))
+
+
+def _none_or_many(store: Store, wanted: str, found: list[str], of_run: list[str]) -> UsageError:
     if found:
-        raise UsageError(
+        return UsageError(
             f"{len(found)} exported rows begin with {wanted!r}",
             way_out=f"Give more of the id, for example {min(found)}.",
         )
-    raise UsageError(
+    if of_run:
+        more = ", …" if len(of_run) > _MOST_IDS else ""
+        return UsageError(
+            f"the run {wanted!r} gave {len(of_run)} exported rows",
+            way_out=f"Give the id of one: {', '.join(of_run[:_MOST_IDS])}{more}",
+        )
+    return UsageError(
         f"no exported row has the id {wanted!r}",
         where=store.url,
         way_out="Ids are the `id` of the lines under distilled/ and in the dataset's lineage.",
     )
 
 
-def _id(line: bytes, where: str) -> str:
+def _ids(line: bytes, where: str) -> _Ids:
     try:
-        return msgspec.json.decode(line, type=_Id).id
+        return msgspec.json.decode(line, type=_Ids)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
         raise LakeError(
             "is no exported row, so the file is not as it was written",
@@ -148,15 +220,15 @@ def _id(line: bytes, where: str) -> str:
         ) from None
 
 
-def _export_files() -> Iterator[tuple[str, str]]:
-    for sections in FILES.values():
+def _export_files() -> Iterator[tuple[str, str, str]]:
+    for stage, sections in FILES.items():
         for section, path in sections.items():
             if section in KINDS:
-                yield section, path
+                yield stage, section, path
 
 
-def _chain(store: Store, side: str, provenance: Provenance) -> Chain:
-    chain = Chain(side, [])
+def _chain(store: Store, side: str, provenance: Provenance, export: Step) -> Chain:
+    chain = Chain(side, [export])
     raw = _raw_line(store, provenance)
     digest = sha256(raw).hexdigest() if raw is not None else ""
     where = f"{provenance.source_file}:{provenance.line_offset + 1}"

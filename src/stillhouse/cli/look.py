@@ -45,12 +45,16 @@ def inspect(
 def trace(
     lake: Lake,
     wanted: Annotated[
-        str, typer.Argument(metavar="ID", help="Id of an exported row, or its beginning.")
+        str,
+        typer.Argument(metavar="ID", help="Id of an exported row, its beginning, or a run's id."),
     ],
+    raw: Annotated[
+        bool, typer.Option("--raw", help="Show lines as they are, secrets included.")
+    ] = False,
     json: Json = False,
 ) -> int:
     """An exported row back to its raw line, each hash checked. Exit code 1 if one parts."""
-    found = walk(open_store(lake), wanted)
+    found = walk(open_store(lake), wanted, raw=raw)
     if json:
         output.emit(found)
         return 0 if found.holds else 1
@@ -62,6 +66,8 @@ def trace(
         ]
         output.table(chain.side, ["", "link", "where", "sha256 begins", ""], rows)
         output.say(chain.raw if len(chain.raw) <= 2000 else chain.raw[:2000] + " …", "dim")
+        if chain.redacted:
+            output.note("secrets were taken out of this line; --raw shows them")
     return 0 if found.holds else 1
 
 

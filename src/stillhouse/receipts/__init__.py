@@ -30,7 +30,13 @@ from stillhouse.receipts.codec import (
 )
 from stillhouse.receipts.hashing import BlockHasher, FileDigest, hash_prefix
 from stillhouse.receipts.statement import Receipt
-from stillhouse.receipts.verify import Finding, VerifyReport, verify_lake
+from stillhouse.receipts.verify import (
+    Finding,
+    VerifyReport,
+    check_claim,
+    newest_claim,
+    verify_lake,
+)
 
 __all__ = [
     "BlockHasher",
@@ -40,12 +46,14 @@ __all__ = [
     "Receipt",
     "VerifyReport",
     "build_receipt",
+    "check_claim",
     "compute_run_hash",
     "decode_receipt",
     "encode_receipt",
     "hash_prefix",
     "last_sequence",
     "list_receipts",
+    "newest_claim",
     "receipt_path",
     "verify_lake",
 ]

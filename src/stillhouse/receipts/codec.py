@@ -220,9 +220,10 @@ def receipt_path(stage: str, recorded_at: str, run_hash: str) -> str:
     return f"{FOLDER}/{stage}/{moment:%Y%m%dT%H%M%S.%fZ}-{run_hash[:12]}.json"
 
 
-def list_receipts(store: Store) -> list[str]:
-    """The paths of all receipts, oldest ``recorded_at`` first."""
-    paths = [entry.path for entry in store.list(FOLDER) if entry.path.endswith(".json")]
+def list_receipts(store: Store, stage: str = "") -> list[str]:
+    """The paths of all receipts, or of one stage's, oldest ``recorded_at`` first."""
+    folder = f"{FOLDER}/{stage}" if stage else FOLDER
+    paths = [entry.path for entry in store.list(folder) if entry.path.endswith(".json")]
     return sorted(paths, key=lambda path: (path.rpartition("/")[2], path))
 
 

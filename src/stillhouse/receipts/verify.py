@@ -233,6 +233,23 @@ def _reach(claim: Claim) -> tuple[int, int, str]:
     return claim.sequence, claim.file.bytes, claim.receipt
 
 
+def newest_claim(store: Store, stage: str, path: str) -> Claim | None:
+    """What the newest receipt of a stage that names an output says of it, if any does.
+
+    A receipt that cannot be read says nothing: `verify_lake` names it.
+    """
+    found: Claim | None = None
+    for name in list_receipts(store, stage):
+        try:
+            receipt = decode_receipt(store.read(name), name)
+        except ReceiptError:
+            continue
+        for file in receipt.outputs:
+            if file.path == path and (found is None or found.sequence < receipt.sequence):
+                found = Claim(receipt.sequence, name, file, True)
+    return found
+
+
 def check_claim(store: Store, claim: Claim) -> Finding | None:
     """Hash the file of one claim and compare; None when it is as claimed."""
     wanted = claim.file
