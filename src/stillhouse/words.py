@@ -43,11 +43,15 @@ class Words(msgspec.Struct, frozen=True):
 def first_answer(messages: list[Message]) -> int:
     """Position of the first answer: the first assistant message behind a user's (a greeting
     before it answers nothing), or behind none where there is no user's; else the end."""
-    start = next((at for at, message in enumerate(messages) if message.role == "user"), 0)
-    for position in range(start, len(messages)):
-        if messages[position].role == "assistant":
-            return position
-    return len(messages)
+    asked, greeting = False, len(messages)
+    for position, message in enumerate(messages):
+        if message.role == "user":
+            asked = True
+        elif message.role == "assistant":
+            if asked:
+                return position
+            greeting = min(greeting, position)
+    return len(messages) if asked else greeting
 
 
 def last_answer(messages: list[Message]) -> int:
@@ -76,7 +80,9 @@ def answer_of(record: EvidenceRecord) -> list[Message]:
     answer is the text, which is what the verdict is about. A record without text is never
     exported, but what its messages answer still has a verdict.
     """
-    messages = record.messages or []
+    messages = record.messages
+    if not messages:
+        return [] if is_empty(record) else [Message(role="assistant", content=record.text)]
     turns = messages[first_answer(messages) : last_answer(messages)]
     if is_empty(record) or is_conversation(turns):
         return turns
@@ -96,10 +102,10 @@ def is_conversation(turns: list[Message]) -> bool:
 def is_answer(messages: list[Message]) -> bool:
     """True when the assistant says something or calls a tool: what the user says in between
     is nothing to learn."""
-    return any(
-        message.role == "assistant" and (message.tool_calls or message.text().strip())
-        for message in messages
-    )
+    for message in messages:
+        if message.role == "assistant" and (message.tool_calls or message.text().strip()):
+            return True
+    return False
 
 
 def is_instructable(record: EvidenceRecord, words: Words) -> bool:
@@ -110,7 +116,7 @@ def is_instructable(record: EvidenceRecord, words: Words) -> bool:
         and is_asked(record, words.instruction)
         and has_substance(words.prompt)
         and is_answer(words.answer)
-        and not any(message.has_other_media() for message in record.messages or ())
+        and not (record.messages and any(map(Message.has_other_media, record.messages)))
     )
 
 
