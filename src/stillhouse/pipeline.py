@@ -133,6 +133,30 @@ def export_sft(
     return export_lake(store, engine, ["sft"], options, recorded_at, dry_run=dry_run)
 
 
+def export_preference(
+    store: Store,
+    engine: Engine,
+    options: ExportOptions,
+    recorded_at: str,
+    *,
+    dry_run: bool = False,
+) -> RunReport:
+    """Write the pairs and the unpaired answers alone (SPEC P1)."""
+    return export_lake(store, engine, ["preference"], options, recorded_at, dry_run=dry_run)
+
+
+def export_rag(
+    store: Store,
+    engine: Engine,
+    options: ExportOptions,
+    recorded_at: str,
+    *,
+    dry_run: bool = False,
+) -> RunReport:
+    """Write ``distilled/rag/rag_export.jsonl`` alone (SPEC P2)."""
+    return export_lake(store, engine, ["rag"], options, recorded_at, dry_run=dry_run)
+
+
 @contextmanager
 def open_work(
     store: Store,

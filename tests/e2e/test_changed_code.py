@@ -98,7 +98,9 @@ def test_a_package_whose_rule_changed_is_read_anew(tmp_path: Path) -> None:
     info.mkdir(parents=True)
     (info / "METADATA").write_text("Metadata-Version: 2.1\nName: memo-logs\nVersion: 1.0\n")
     (info / "entry_points.txt").write_text("[stillhouse.sources]\nmemos = memo_logs:SOURCE\n")
-    root = _lake(tmp_path / "lake", "memos", {"ts": ROW["ts"], "task_id": "list", "text": "Buy oats."})
+    root = _lake(
+        tmp_path / "lake", "memos", {"ts": ROW["ts"], "task_id": "list", "text": "Buy oats."}
+    )
     rows = []
     for category in ("accepted", "rejected"):
         (site / "memo_logs.py").write_text(PLUGIN.replace("CATEGORY", category))

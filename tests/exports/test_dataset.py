@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import io
 import json
-from collections import Counter
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from stillhouse.errors import UsageError
 from stillhouse.exports.card import data_path, dataset_card, lineage_path
 from stillhouse.exports.columns import COLUMNS, to_parquet
 from stillhouse.exports.dataset import (
@@ -25,7 +23,6 @@ from stillhouse.exports.dataset import (
     rag_row,
     sft_row,
     shape,
-    split_of,
     unpaired_row,
 )
 from stillhouse.exports.llama_factory import (
@@ -289,24 +286,6 @@ def test_lineage_names_every_side_of_a_row() -> None:
         ("good", "accepted", 2),
         ("bad", "rejected", 3),
     ]
-
-
-def test_splits_follow_from_the_key_alone_in_the_shares_asked_for() -> None:
-    """Pinned, so that a group never changes its split between versions."""
-    counts = Counter(split_of(b"%d" % number) for number in range(20_000))
-    assert abs(counts["train"] - 18_000) < 200
-    assert abs(counts["validation"] - 1_000) < 130
-    assert abs(counts["test"] - 1_000) < 130
-    pinned = [split_of(b"%d" % number) for number in (0, 67, 1684, 538, 96)]
-    assert pinned == ["train", "train", "validation", "validation", "test"]
-    assert {split_of(b"x", (0, 1000, 0)), split_of(b"y", (0, 1000, 0))} == {"validation"}
-
-
-@pytest.mark.parametrize("shares", [(900, 50, 49), (1100, -50, -50)])
-def test_shares_that_are_none_are_refused(shares: tuple[int, int, int]) -> None:
-    """Three numbers per mille."""
-    with pytest.raises(UsageError, match="1000"):
-        split_of(b"x", shares)
 
 
 # ---------------------------------------------------------------------------- counters

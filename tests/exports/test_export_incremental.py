@@ -10,12 +10,20 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from msgspec.structs import replace
 
-from stillhouse.exports import KINDS
+from stillhouse.engines import InlineEngine
+from stillhouse.exports import KINDS, ExportOptions
 from stillhouse.interfaces import Store
+from stillhouse.pipeline import (
+    export_preference,
+    export_rag,
+    export_sft,
+    make_evidence,
+    score_evidence,
+)
 from stillhouse.receipts import decode_receipt, list_receipts
 from stillhouse.records import EvidenceRecord, HumanOverride, decode
 from tests.exports import lakes
-from tests.exports.lakes import PAIRS, REFUSED, SFT, UNPAIRED, Row
+from tests.exports.lakes import PAIRS, RAG, REFUSED, SFT, UNPAIRED, Row
 from tests.exports.made import both_lines
 
 FOLDERS = ("distilled", "quarantine")
@@ -313,6 +321,25 @@ def test_receipts_tell_what_stands_now() -> None:
                 len(store.read(file.path)),
                 len(lakes.lines(store, file.path)) if file.path.endswith(".jsonl") else file.rows,
             )
+
+
+@pytest.mark.parametrize(
+    ("write", "paths"),
+    [(export_sft, [SFT]), (export_preference, [PAIRS, UNPAIRED]), (export_rag, [RAG])],
+)
+def test_each_export_is_written_by_itself(write: Any, paths: list[str]) -> None:
+    """The same file as with all others, and nothing else; a dry run writes nothing (S8)."""
+    rows = {"observer_reviews": [row("a"), row("b", "reject"), row("c", prompt="P")]}
+    store, whole = lakes.lake(rows), lakes.distilled(rows)
+    make_evidence(store, InlineEngine(), lakes.NOW)
+    score_evidence(store, InlineEngine(), lakes.NOW)
+    write(store, InlineEngine(), ExportOptions(), lakes.NOW, dry_run=True)
+    assert lakes.paths(store, "distilled") == []
+    write(store, InlineEngine(), ExportOptions(), lakes.NOW)
+    assert lakes.paths(store, "distilled") == sorted(paths)
+    for path in paths:
+        assert store.read(path) == whole.read(path)
+        assert store.read(path)
 
 
 # ---------------------------------------------------------------------- distrusted files

@@ -166,13 +166,13 @@ def test_evidence_is_loaded_by_run_id_and_read_once() -> None:
     lakes.run(store)
     (scored,) = lakes.scored_files(store)
     store.opened.clear()
-    cache: EvidenceCache = {}
-    runs = load_evidence_by_run_id(store, scored, cache)
-    assert load_evidence_by_run_id(store, scored, cache) is runs
+    cache = EvidenceCache(store)
+    runs = load_evidence_by_run_id(scored, cache)
+    assert load_evidence_by_run_id(scored, cache) is runs
     assert [record.text for record in runs["r"]] == ["A", "B"]
     assert sum(map(len, runs.values())) == 3
     assert store.opened == {evidence_path_for(scored): 1}
-    load_evidence_by_run_id(store, scored, {})
+    load_evidence_by_run_id(scored, EvidenceCache(store))
     assert store.opened == {evidence_path_for(scored): 2}
 
 
@@ -191,10 +191,10 @@ def test_missing_evidence_is_no_runs_and_broken_evidence_an_error() -> None:
     """A missing file is an empty mapping; a bad line names its file."""
     store = MemoryStore()
     path = "scored-runs/2026/03/02/audits.jsonl"
-    assert load_evidence_by_run_id(store, path, {}) == {}
+    assert load_evidence_by_run_id(path, EvidenceCache(store)) == {}
     lakes.put(store, evidence_path_for(path), b"{}\n")
     with pytest.raises(RecordError, match=r"evidence/2026/03/02/audits\.jsonl"):
-        load_evidence_by_run_id(store, path, {})
+        load_evidence_by_run_id(path, EvidenceCache(store))
 
 
 # ----------------------------------------------------------------------------- S3 to S7

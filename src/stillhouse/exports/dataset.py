@@ -8,13 +8,11 @@ on (the firewall did) and never touches a disk. The columns' types are in `colum
 
 from __future__ import annotations
 
-import hashlib
 from typing import Any, Final, Literal
 
 import msgspec
 from msgspec import UNSET, Raw, Struct, UnsetType
 
-from stillhouse.errors import UsageError
 from stillhouse.records import (
     Category,
     Message,
@@ -38,9 +36,6 @@ Form = Literal["strings", "objects", "openai"]
 ``openai``: ``arguments`` a string and ``tools`` a list, left out where there are none, as
 the fine-tuning services want it. In the other forms ``tools`` is null where there are none.
 """
-
-SHARES: Final = (900, 50, 50)
-"""Per mille of the groups in train, validation and test."""
 
 # What the JSON reader inside `datasets` (pandas' ujson) takes: 64 bits, 1,023 levels. Far
 # fewer levels are taken here, so that Python's own limit on recursion never decides.
@@ -321,24 +316,3 @@ def lineage_row(
 def _origin(at: Provenance, run_id: str, category: Category) -> Origin:
     stem = at.source_file.rpartition("/")[2].removesuffix(".jsonl")
     return Origin(stem, run_id, category, at.source_file, at.line_offset, at.sig_hash)
-
-
-# ------------------------------------------------------------------------------ splits
-
-
-def split_of(group_key: bytes, shares: tuple[int, int, int] = SHARES) -> Split:
-    """The split of a group of rows, by its key alone: no seed, no order, no neighbour.
-
-    The first 64 bits of SHA-256 over a fixed word and the key, scaled to 0 … 999, are
-    compared with the shares (per mille, summing to 1000). Raises `UsageError` for others.
-    """
-    if sum(shares) != 1000 or min(shares) < 0:
-        raise UsageError(
-            f"the shares {shares} of the splits do not sum to 1000",
-            way_out="Give three whole numbers per mille, such as 900, 50 and 50.",
-        )
-    digest = hashlib.sha256(b"stillhouse split 1\0" + group_key).digest()
-    place = int.from_bytes(digest[:8], "big") * 1000 >> 64
-    if place < shares[0]:
-        return "train"
-    return "validation" if place < shares[0] + shares[1] else "test"

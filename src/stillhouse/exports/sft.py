@@ -87,24 +87,28 @@ def build_context(evidence: EvidenceRecord) -> str:
     return " · ".join(parts)
 
 
-EvidenceCache = dict[str, dict[str, list[EvidenceRecord]]]
+class EvidenceCache:
+    """Evidence of one lake by file, for one call: no file is read twice through it."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.files: dict[str, dict[str, list[EvidenceRecord]]] = {}
 
 
 def load_evidence_by_run_id(
-    store: Store, scored_path: str, cache: EvidenceCache
+    scored_path: str, cache: EvidenceCache
 ) -> dict[str, list[EvidenceRecord]]:
-    """The evidence that a scored-runs file pairs with, by run id (SPEC S2).
+    """The evidence that a scored-runs file of the cache's lake pairs with, by run id (SPEC S2).
 
-    A run id may repeat, so each names a list; joins go by hash, this is for people. The
-    ``cache`` is the caller's own, one a call: no evidence file is read twice through it.
-    A missing evidence file gives an empty mapping.
+    A run id may repeat, so each names a list; joins go by hash, this is for people. A missing
+    evidence file gives an empty mapping. Raises `RecordError` for a line that is no evidence.
     """
     path = evidence_path_for(scored_path)
-    if path not in cache:
+    if path not in cache.files:
         runs: dict[str, list[EvidenceRecord]] = {}
-        if store.stat(path) is not None:
-            for _, line in iter_lines(store, path):
+        if cache.store.stat(path) is not None:
+            for _, line in iter_lines(cache.store, path):
                 record = decode(line, EvidenceRecord, where=path)
                 runs.setdefault(record.run_id, []).append(record)
-        cache[path] = runs
-    return cache[path]
+        cache.files[path] = runs
+    return cache.files[path]
