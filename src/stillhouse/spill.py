@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-ROWS_PER_BUCKET = 1 << 19
+ROWS_PER_BUCKET = 1 << 17
 
 U8 = npt.NDArray[np.uint8]
 I64 = npt.NDArray[np.int64]

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from stillhouse.exports.dataset import SPLITS
 from stillhouse.exports.firewall import CODE, REASONS, ExportOptions
-from stillhouse.exports.pairing import ACCEPTED, PARTIAL, REJECTED, choose_pairs
+from stillhouse.exports.pairing import ACCEPTED, PARTIAL, REJECTED, choose_pairs, partners
 from stillhouse.exports.rulings import REVIEW, Rulings, rule
 from stillhouse.exports.splits import split_codes
 from stillhouse.index import (
@@ -276,7 +276,7 @@ def test_pairs_keep_their_laws(lake: list[Fact], options: ExportOptions, bucket:
         if by_itself(fact, "preference", options) == "export"
         and not clash(fact, lake, "preference", options)
     ]
-    pairs = [(int(one), int(two)) for one, two in rulings.pairs]
+    pairs = partners(rulings.pairs, 0, len(lake))
     assert pairs == sorted(set(pairs))
     for good, bad in pairs:
         one, two = lake[good], lake[bad]
@@ -326,10 +326,12 @@ def test_pairs_of_a_prompt_are_as_many_and_as_varied_as_can_be(
     good: int, half: int, bad: int, limit: int
 ) -> None:
     """The clearest contrast first; each answer once before any stands twice."""
-    category = np.array([ACCEPTED] * good + [PARTIAL] * half + [REJECTED] * bad, dtype=np.uint8)
-    row = np.arange(len(category))[::-1].copy()
-    pairs = choose_pairs(row, category, limit)
-    named = {int(r): int(c) for r, c in zip(row, category, strict=True)}
+    category = [ACCEPTED] * good + [PARTIAL] * half + [REJECTED] * bad
+    named = dict(zip(reversed(range(len(category))), category, strict=True))
+    ranked = [
+        sorted(n for n, c in named.items() if c == code) for code in (ACCEPTED, PARTIAL, REJECTED)
+    ]
+    pairs = choose_pairs(ranked, limit)
     assert len(set(pairs)) == len(pairs) == min(limit, good * bad + good * half + half * bad)
     kinds = [(named[one], named[two]) for one, two in pairs]
     order = [(ACCEPTED, REJECTED), (ACCEPTED, PARTIAL), (PARTIAL, REJECTED)]
@@ -441,7 +443,7 @@ def test_an_empty_lake_has_empty_rulings() -> None:
     """No rows, no rulings, no fault."""
     rulings = ruled([])
     assert [len(part) for part in rulings[:4]] == [0, 0, 0, 0]
-    assert rulings.pairs.shape == (0, 2)
+    assert partners(rulings.pairs, 0, 10) == []
     assert rulings.other["sft"].within(0, 10) == {}
 
 

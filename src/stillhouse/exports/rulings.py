@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillhouse.exports.firewall import CODE, EXPORT, ExportOptions
-from stillhouse.exports.pairing import ACCEPTED, PARTIAL, REJECTED, rule_pairs
+from stillhouse.exports.pairing import ACCEPTED, PARTIAL, REJECTED, Pairs, rule_pairs
 from stillhouse.exports.splits import rule_splits
 from stillhouse.index import (
     CATEGORY_CODE,
@@ -45,7 +45,7 @@ class Rulings(NamedTuple):
 
     ``sft``, ``preference`` and ``rag`` are positions in `firewall.REASONS`; ``split`` a
     position in `SPLITS`. ``other`` names, for each export, the row that a conflict or a
-    duplicate clashes with (-1: none). ``pairs`` are (chosen row, rejected row), sorted.
+    duplicate clashes with.
     """
 
     sft: U8
@@ -53,7 +53,7 @@ class Rulings(NamedTuple):
     rag: U8
     split: U8
     other: dict[str, Clashes]
-    pairs: I64
+    pairs: Pairs
 
 
 class Clashes(NamedTuple):
@@ -81,7 +81,7 @@ def rule(blocks: Blocks, spill: Spill, options: ExportOptions) -> Rulings:
         rag,
         split,
         other={},
-        pairs=np.zeros((0, 2), dtype=np.int64),
+        pairs=np.zeros(0, dtype=np.uint64),
     )
     _rule_rows(blocks, rulings, options)
     found = _rule_answers(blocks, rulings, options, spill)

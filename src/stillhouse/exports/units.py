@@ -10,6 +10,7 @@ from typing import Any, Final
 import numpy as np
 
 from stillhouse.exports.firewall import ExportOptions
+from stillhouse.exports.pairing import partners
 from stillhouse.exports.partitions import Partition, blocks
 from stillhouse.exports.refused import Clash
 from stillhouse.exports.render import RenderUnit
@@ -116,9 +117,8 @@ class Places:
     ) -> RenderUnit:
         """One chunk with all that its rendering needs."""
         rulings = self._rulings
-        low, high = np.searchsorted(rulings.pairs[:, 0], [first, end])
         pairs: dict[int, list[Place]] = {}
-        for chosen, rejected in rulings.pairs[low:high].tolist():
+        for chosen, rejected in partners(rulings.pairs, first, end):
             pairs.setdefault(chosen - first, []).append(self.place(rejected))
         return RenderUnit(
             store=self._work.store,
