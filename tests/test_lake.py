@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 from hypothesis import given
@@ -20,7 +21,7 @@ from stillhouse.lake import (
     read_lines,
     stem_of,
 )
-from stillhouse.rawscan import RawScan, past_line_end
+from stillhouse.rawscan import RawScan, line_end_width
 from stillhouse.storage import LocalStore, MemoryStore
 
 LOG = "_kb/log.jsonl"
@@ -59,7 +60,7 @@ def test_ranges_cover_a_log_exactly(data: bytes, unit: int, most: int, stops: li
     end, line = 0, 0
     for part in ranges:
         piece = data[part.start : part.end]
-        assert (part.start, part.first_line) == (end, line)
+        assert (part.start, part.first_line, part.check) == (end, line, crc32(piece))
         assert piece.endswith(b"\n")
         assert piece.count(b"\n") <= most
         end, line = part.end, line + piece.count(b"\n")
@@ -74,7 +75,7 @@ def test_ranges_cover_a_log_exactly(data: bytes, unit: int, most: int, stops: li
     assert (digest.bytes, digest.rows) == (end, line)
     assert digest.sha256 == hashlib.sha256(data[:end]).hexdigest()
     if scan.torn:
-        assert scan.take_torn() == ByteRange(end, len(data), line)
+        assert scan.take_torn() == ByteRange(end, len(data), line, crc32(tail))
         assert scan.digest().sha256 == hashlib.sha256(data).hexdigest()
 
 
@@ -141,13 +142,51 @@ def test_a_log_that_shrinks_while_it_is_read() -> None:
             list(read_lines(store, LOG, ByteRange(0, 9, 0), at_once=at_once))
 
 
-@pytest.mark.parametrize(
-    ("rest", "past"), [("", None), ("\n", 4), ("\r\n", 5), ("\r", None), ("\rx", None), ("x", None)]
-)
-def test_what_is_a_line_end(rest: str, past: int | None) -> None:
-    """A line feed, alone or after a carriage return; a carriage return at the end may yet
-    become one."""
-    assert past_line_end(_store(b"abc" + rest.encode()), LOG, 3) == past
+@pytest.mark.parametrize("at_once", [100, 3])
+def test_a_log_that_is_rewritten_while_it_is_read(at_once: int) -> None:
+    """Bytes that are not those that were hashed make no rows, but an error with a way out."""
+    store = _store(b"aaa\nbbb\ncc")
+    scan = RawScan(store, LOG, 10)
+    parts = [*scan.ranges((), 4), scan.tail]
+    assert [part.start for part in parts] == [0, 4, 8]
+    for part in parts:
+        list(read_lines(store, LOG, part, at_once=at_once))
+    with store.writer(LOG) as sink:
+        sink.write(b"aaA\nbbB\ncC")
+    for part in parts:
+        with pytest.raises(LakeChangedError, match="was rewritten while it was read"):
+            list(read_lines(store, LOG, part, at_once=at_once))
+
+
+def test_a_scan_hashes_what_it_cut() -> None:
+    """The digest is of the bytes that passed, also when the log is rewritten behind them."""
+    for tail in (b"", b"torn"):
+        data = b"aaa\n" + tail
+        store = _store(data)
+        scan = RawScan(store, LOG, len(data))
+        list(scan.ranges())
+        with store.writer(LOG) as sink:
+            sink.write(b"AAA\n" + tail)
+        assert scan.digest().sha256 == hashlib.sha256(b"aaa\n").hexdigest()
+
+
+@pytest.mark.parametrize("line", [b"abc", b"abc\r"])
+@pytest.mark.parametrize("rest", [b"", b"\n", b"\r\n", b"\r", b"\rx", b"x", b"x\n", b"\n\n"])
+def test_what_finishes_a_line(line: bytes, rest: bytes) -> None:
+    """What was written since is of the line end exactly when the line reads as it did."""
+    whole = line + rest
+    read = [
+        next(read_lines(_store(data), LOG, ByteRange(0, len(data), 0))) for data in (line, whole)
+    ]
+    width = line_end_width(line[-1:], rest[:2])
+    assert (width is not None) == (read[0] == read[1])
+    scan = RawScan(_store(whole), LOG, len(whole))
+    assert scan.skip(len(line), 1, hashlib.sha256(line).hexdigest())
+    assert scan.skip_line_end() == (width is not None)
+    assert scan.end == len(line) + (width or 0)
+    assert scan.sha256 == hashlib.sha256(whole[: scan.end]).hexdigest()
+    if width is None:
+        assert scan.last_line_start() == 0
 
 
 def test_paths_of_partitions() -> None:

@@ -33,12 +33,12 @@ from stillhouse.lake import (
     raw_files,
     raw_path,
 )
-from stillhouse.planning import Plan, made_by, plan_file, units_of
+from stillhouse.planning import Plan, epochs_after, made_by, plan_file, units_of
 from stillhouse.receipts import FileDigest
 from stillhouse.records import SCORER_VERSION
 from stillhouse.refusals import Drops, find_repeats, write_refused
 from stillhouse.sources import undefined
-from stillhouse.state import Epoch, FileState, PartitionState, RawState
+from stillhouse.state import FileState, PartitionState, RawState
 from stillhouse.work import Work, is_intact
 
 
@@ -62,7 +62,7 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
         work.notes.append(
             f"{raw_path(stem)}: is gone; what was made of it stays, but cannot be traced or rebuilt"
         )
-    plans = [plan for raw in files if (plan := plan_file(work, raw, with_scores)) is not None]
+    plans = [plan for raw in files if (plan := plan_file(work, raw)) is not None]
     torn: dict[str, IngestUnit] = {}
     results: dict[str, list[IngestResult]] = {plan.raw.stem: [] for plan in plans}
     units = units_of(work, plans, torn)
@@ -78,6 +78,7 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
     evidence: list[FileDigest] = []
     scored: list[FileDigest] = []
     inputs: list[FileDigest] = []
+    read_before: dict[str, int] = {}
     counts: Counter[str] = Counter()
     categories: Counter[str] = Counter()
     for plan in plans:
@@ -89,8 +90,9 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
         evidence += done.evidence
         scored += done.scored
         inputs.append(done.raw)
+        read_before[plan.raw.path] = done.standing
     if evidence or work.removed:
-        _receipts(work, evidence, scored, inputs, dict(counts), dict(categories))
+        _receipts(work, evidence, scored, inputs, read_before, dict(counts), dict(categories))
     return StageCounts(dict(counts), dict(categories) if with_scores else {})
 
 
@@ -99,11 +101,15 @@ def _receipts(
     evidence: list[FileDigest],
     scored: list[FileDigest],
     inputs: list[FileDigest],
+    read_before: dict[str, int],
     counts: dict[str, int],
     categories: dict[str, int],
 ) -> None:
     if work.changed(evidence):
-        work.receipt("evidence", outputs=evidence, inputs=inputs, parameters={}, counts=counts)
+        parameters: dict[str, object] = {"read_before": read_before}
+        work.receipt(
+            "evidence", outputs=evidence, inputs=inputs, parameters=parameters, counts=counts
+        )
     if scored and work.changed(scored):
         sources = [file for file in evidence if not file.path.startswith(QUARANTINE)]
         work.receipt(
@@ -119,6 +125,7 @@ class _Done(NamedTuple):
     evidence: list[FileDigest]
     scored: list[FileDigest]
     raw: FileDigest
+    standing: int
     counts: dict[str, int]
     categories: dict[str, int]
 
@@ -132,7 +139,6 @@ def _finish_stem(
 ) -> _Done:
     """Put one stem's pieces together: duplicates out, partitions joined, refusals written."""
     stem = plan.raw.stem
-    unterminated = False
     tail: IngestResult | None = None
     if torn is not None:
         tail = ingest(torn)
@@ -140,7 +146,7 @@ def _finish_stem(
             # A whole object that only lacks its line end is a row like any other.
             results.append(tail)
             plan.scan.take_torn()
-            unterminated, tail = True, None
+            tail = None
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)
@@ -164,18 +170,15 @@ def _finish_stem(
     )
     if tail is not None:
         counts.update(tail.counts)
-    raw = _remember_raw(work, plan, counts, tail, unterminated)
+    raw = _remember_raw(work, plan, counts, tail)
     scored = [part.scored for part in assembled if part.scored is not None]
     kept = {name: n for name, n in categories.items() if n}
-    return _Done([part.evidence for part in assembled] + refused, scored, raw, dict(counts), kept)
+    evidence = [part.evidence for part in assembled] + refused
+    return _Done(evidence, scored, raw, plan.standing, dict(counts), kept)
 
 
 def _remember_raw(
-    work: Work,
-    plan: Plan,
-    counts: Counter[str],
-    tail: IngestResult | None,
-    unterminated: bool,
+    work: Work, plan: Plan, counts: Counter[str], tail: IngestResult | None
 ) -> FileDigest:
     """Note in the state how far the raw file was read; returns the digest of that part."""
     raw = plan.scan.digest()
@@ -190,20 +193,12 @@ def _remember_raw(
         lines=raw.rows or 0,
         sha256=raw.sha256,
         made_by=made_by(work.version, plan.raw.stem),
-        epochs=_epochs(plan, raw.bytes, work.recorded_at),
+        epochs=epochs_after(plan.epochs, plan.standing, raw.bytes, work.recorded_at),
         counts={name: n for name, n in (total + counts).items() if n},
         torn=plan.raw.size - raw.bytes,
         torn_counts=dict(tail.counts) if tail is not None else {},
-        unterminated=unterminated,
     )
     return raw
-
-
-def _epochs(plan: Plan, end: int, recorded_at: str) -> list[Epoch]:
-    epochs = list(plan.epochs)
-    if not epochs or epochs[-1].end < end:
-        epochs.append(Epoch(end, recorded_at))
-    return epochs
 
 
 # ------------------------------------------------------------------------------ assembly

@@ -10,6 +10,7 @@ import hashlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import Final, NamedTuple
+from zlib import crc32
 
 import msgspec
 
@@ -141,11 +142,15 @@ def _shown(path: str) -> str:
 
 
 class ByteRange(NamedTuple):
-    """Whole raw lines: bytes ``start`` to ``end`` and the number of the first line."""
+    """Whole raw lines: bytes ``start`` to ``end`` and the number of the first line.
+
+    ``check`` is the CRC-32 of these bytes as they were hashed; None where nobody hashed them.
+    """
 
     start: int
     end: int
     first_line: int
+    check: int | None = None
 
 
 class RawLine(NamedTuple):
@@ -169,11 +174,15 @@ def read_lines(
 
     Line ends are ``\\n`` or ``\\r\\n`` and belong to no line. A line of more than ``longest``
     bytes is only hashed; a range of more than ``at_once`` bytes is read block by block.
+    Raises `LakeChangedError` when the bytes are not those that the range was cut from: what
+    is made of them would stand under the hash of others.
     """
     if part.end - part.start <= at_once:
         data = store.read(path, part.start, part.end)
         if len(data) != part.end - part.start:
-            raise LakeChangedError("became shorter while it was read", where=path)
+            raise _changed(path, "became shorter")
+        if part.check is not None and crc32(data) != part.check:
+            raise _changed(path, "was rewritten")
         lines = data.split(b"\n")
         if not lines[-1]:
             lines.pop()
@@ -189,18 +198,27 @@ def read_lines(
     yield from _read_long_lines(store, path, part, longest, min(_BLOCK, at_once))
 
 
+def _changed(path: str, how: str) -> LakeChangedError:
+    return LakeChangedError(
+        f"{how} while it was read",
+        where=path,
+        way_out="Run again when nothing rewrites it; appending to it is fine at any time.",
+    )
+
+
 def _read_long_lines(
     store: Store, path: str, part: ByteRange, longest: int, block_bytes: int
 ) -> Iterator[RawLine]:
     """The same for a range that holds a huge line: block by block, huge lines only hashed."""
     number, position = part.first_line, part.start
     pending = bytearray()
-    size, hashed = 0, hashlib.sha256()
+    size, hashed, check = 0, hashlib.sha256(), 0
     while position < part.end:
         block = store.read(path, position, min(position + block_bytes, part.end))
         if not block:
-            raise LakeChangedError("became shorter while it was read", where=path)
+            raise _changed(path, "became shorter")
         position += len(block)
+        check = crc32(block, check)
         at = 0
         while at < len(block):
             newline = block.find(b"\n", at)
@@ -217,6 +235,8 @@ def _read_long_lines(
             at = stop + 1
     if size:
         yield _finish(number, size, pending, hashed, longest)
+    if part.check is not None and check != part.check:
+        raise _changed(path, "was rewritten")
 
 
 def _finish(

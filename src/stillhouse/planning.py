@@ -9,7 +9,7 @@ import msgspec
 
 from stillhouse.ingest import IngestUnit
 from stillhouse.lake import ByteRange, RawFile
-from stillhouse.rawscan import RawScan, past_line_end
+from stillhouse.rawscan import RawScan
 from stillhouse.records import SCORER_VERSION
 from stillhouse.refusals import torn_name
 from stillhouse.sources import code_of
@@ -23,33 +23,49 @@ def made_by(version: str, stem: str) -> str:
 
 
 class Plan(NamedTuple):
-    """How one raw file is read: from ``scan``'s position on; ``old`` is what stays."""
+    """How one raw file is read: from ``scan``'s position on; ``old`` is what stays.
+
+    Lines up to ``standing`` are as earlier runs read them, at the times in ``epochs``, whether
+    they are read again or not.
+    """
 
     raw: RawFile
     scan: RawScan
     old: RawState | None
     epochs: list[Epoch]
+    standing: int = 0
 
 
-def plan_file(work: Work, raw: RawFile, with_scores: bool) -> Plan | None:
+def epochs_after(epochs: list[Epoch], standing: int, end: int, recorded_at: str) -> list[Epoch]:
+    """The epochs of a log that was read up to ``end`` at ``recorded_at``, when lines up to
+    ``standing`` still were as ``epochs`` tell of them.
+
+    The one rule of a row's time: lines that stand keep theirs, all others are new. What
+    stands reaches past the last epoch where a line got the line end that it lacked, and less
+    far where it was continued.
+    """
+    kept: list[Epoch] = []
+    if epochs and standing:
+        kept = [epoch for epoch in epochs[:-1] if epoch.end < standing]
+        kept.append(Epoch(standing, epochs[len(kept)].recorded_at))
+    if not kept or kept[-1].end < end:
+        kept.append(Epoch(end, recorded_at))
+    return kept
+
+
+def plan_file(work: Work, raw: RawFile) -> Plan | None:
     """Decide what of a raw file is to be read; None when nothing is."""
     old = work.state.raw.get(raw.stem)
     scan = RawScan(work.store, raw.path, raw.size)
     if old is None:
         return Plan(raw, scan, None, [])
     same_code = old.made_by == made_by(work.version, raw.stem)
-    whole = _derived_intact(work, raw.stem, with_scores)
+    whole = _derived_intact(work, raw.stem)
     if same_code and whole and old.fingerprint == raw.fingerprint:
         return None
-    unchanged = scan.skip(old.end, old.lines, old.sha256)
-    epochs = old.epochs
-    if unchanged and old.unterminated and raw.size > old.end:
-        # The last line was whole without its line end; more of it would make it another.
-        end = past_line_end(work.store, raw.path, old.end)
-        unchanged = end is not None
-        if end is not None:
-            scan.pass_over(end)
-            epochs = [*epochs[:-1], msgspec.structs.replace(epochs[-1], end=end)]
+    standing = _standing(scan, old)
+    epochs = epochs_after(old.epochs, standing, standing, work.recorded_at)
+    unchanged = standing >= old.end
     if unchanged and same_code and whole:
         if raw.size == old.end + old.torn:
             work.moved.add(raw.stem)
@@ -57,21 +73,34 @@ def plan_file(work: Work, raw: RawFile, with_scores: bool) -> Plan | None:
             # The same bytes under another fingerprint: a copy, a backup, a touch.
             work.state.raw[raw.stem] = msgspec.structs.replace(old, fingerprint=raw.fingerprint)
             return None
-        return Plan(raw, scan, old, epochs)
-    if not unchanged:
-        work.notes.append(f"{raw.path}: changed where it had been read; read anew from its start")
-    elif not old.made_by:
-        work.notes.append(f"{raw.path}: what was made of it is known from receipts only; read anew")
-    elif not same_code:
-        work.notes.append(f"{raw.path}: was read by other code ({old.made_by}); read anew")
-    else:
-        work.notes.append(f"{raw.path}: its evidence or scored runs are not as written; rebuilt")
+        return Plan(raw, scan, old, epochs, standing)
+    work.notes.append(f"{raw.path}: {_why(old, standing, same_code)}")
     # Rows that were there before keep the time of their first run (SPEC L2).
-    fresh = RawScan(work.store, raw.path, raw.size)
-    return Plan(raw, fresh, None, epochs if unchanged else [])
+    return Plan(raw, RawScan(work.store, raw.path, raw.size), None, epochs, standing)
 
 
-def _derived_intact(work: Work, stem: str, with_scores: bool) -> bool:
+def _standing(scan: RawScan, old: RawState) -> int:
+    """Pass over what was read; up to where its lines are the same."""
+    if not scan.skip(old.end, old.lines, old.sha256):
+        return 0
+    # The last line may have been whole without its line end; more of it makes it another.
+    return scan.end if scan.skip_line_end() else scan.last_line_start()
+
+
+def _why(old: RawState, standing: int, same_code: bool) -> str:
+    """Why a log is read anew from its start, for a note."""
+    if not standing and old.end:
+        return "changed where it had been read; read anew from its start"
+    if standing < old.end:
+        return "its last line, read before it had a line end, was continued; read anew"
+    if not old.made_by:
+        return "what was made of it is known from receipts only; read anew"
+    if not same_code:
+        return f"was read by other code ({old.made_by}); read anew"
+    return "its evidence or scored runs are not as written; rebuilt"
+
+
+def _derived_intact(work: Work, stem: str) -> bool:
     for part in work.state.partitions.values():
         if part.stem != stem:
             continue
@@ -89,9 +118,8 @@ def units_of(work: Work, plans: list[Plan], torn: dict[str, IngestUnit]) -> Iter
         for part in plan.scan.ranges(stops, work.unit_bytes):
             yield _unit(work, plan, part)
         if plan.scan.torn:
-            end = plan.raw.size
-            tail = ByteRange(plan.scan.end, end, plan.scan.lines)
-            torn[plan.raw.stem] = msgspec.structs.replace(_unit(work, plan, tail), torn=True)
+            tail = _unit(work, plan, plan.scan.tail)
+            torn[plan.raw.stem] = msgspec.structs.replace(tail, torn=True)
 
 
 def _unit(work: Work, plan: Plan, part: ByteRange) -> IngestUnit:

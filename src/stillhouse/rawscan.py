@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from typing import Final
+from zlib import crc32
 
 import numpy as np
 import numpy.typing as npt
@@ -16,24 +17,16 @@ from stillhouse.receipts import BlockHasher, FileDigest
 _BLOCK: Final = 1 << 20
 
 
-def past_line_end(store: Store, path: str, at: int) -> int | None:
-    """The offset past the line end that stands at ``at``; None when something else does.
-
-    A carriage return that ends the file may yet become a line end: it is not one.
-    """
-    following = store.read(path, at, at + 2)
-    if following.startswith(b"\n"):
-        return at + 1
-    return at + 2 if following == b"\r\n" else None
-
-
 class RawScan:
     """Cuts a raw file into ranges of whole lines, hashing all it passes over.
 
     Iterate once. Afterwards ``end`` is the first byte not covered, ``lines`` the number of
     lines up to there and `digest` that of bytes 0 to ``end``. A last line without a
-    line end is its own last range, with ``torn`` set. Memory: one block. The file is open
-    only while it is read: a lake may have more logs than a process may have files open.
+    line end is a range of its own, `tail`, with ``torn`` set. Memory: one block. The file is
+    open only while it is read: a lake may have more logs than a process may have files open.
+
+    No byte is read twice: its owner may rewrite the log meanwhile, and a hash must be that of
+    the bytes that were cut. Whoever reads a range once more compares its ``check``.
     """
 
     def __init__(self, store: Store, path: str, size: int) -> None:
@@ -42,6 +35,8 @@ class RawScan:
         self._path = path
         self._hash = BlockHasher()
         self._position = 0
+        self._last = b""
+        self._cut: _Cut | None = None
         self.end = 0
         self.lines = 0
         self.torn = False
@@ -51,19 +46,47 @@ class RawScan:
         """The hash of what was passed over so far, in hex."""
         return self._hash.hexdigest()
 
+    @property
+    def tail(self) -> ByteRange:
+        """The last line, which has no line end, as a range; empty when there is none."""
+        check = self._cut.rest if self._cut else 0
+        return ByteRange(self.end, self._position, self.lines, check)
+
     def skip(self, end: int, lines: int, sha256: str) -> bool:
         """Pass over what an earlier run read; False when those bytes are not the same."""
         if end > self._size:
             return False
-        self.pass_over(end)
-        self.lines = lines
+        for block in self._blocks(end):
+            self._hash.update(block)
+            self._last = block[-1:]
+        self.end, self.lines = end, lines
         return self.sha256 == sha256
 
-    def pass_over(self, end: int) -> None:
-        """Hash up to ``end`` without counting lines."""
-        for _ in self._blocks(end):
-            pass
-        self.end = end
+    def skip_line_end(self) -> bool:
+        """Pass over what was written of a line end since the last line skipped was read without
+        one. False, and nothing is passed over, when more of the line stands there."""
+        at = self.end
+        if self._last in (b"", b"\n"):
+            return True
+        after = self._store.read(self._path, at, min(at + 2, self._size))
+        width = line_end_width(self._last, after)
+        if width is None:
+            return False
+        self._hash.update(after[:width])
+        self._position += width
+        self.end = self._position
+        return True
+
+    def last_line_start(self) -> int:
+        """Where the last line passed over starts, which has no line end."""
+        at = self.end
+        while at:
+            start = max(0, at - _BLOCK)
+            place = self._store.read(self._path, start, at).rfind(b"\n")
+            if place >= 0:
+                return start + place + 1
+            at = start
+        return 0
 
     def ranges(
         self, stops: tuple[int, ...] = (), unit: int = UNIT_BYTES, most: int = UNIT_LINES
@@ -73,43 +96,30 @@ class RawScan:
         A range ends at the first line end after ``unit`` bytes that a block shows, and never
         holds more than ``most`` lines: short lines grow the most when they become records.
         """
-        start, line = self.end, self.lines
-        position, cut, cut_line = start, start, line
-        for limit in [*(stop for stop in stops if stop > start), self._size]:
+        cut = self._cut = _Cut(self.end, self.lines, self._hash)
+        for limit in [*(stop for stop in stops if stop > self.end), self._size]:
             for block in self._blocks(limit, min(_BLOCK, unit)):
                 ends = _line_ends(block)
-                for at in range(most - (cut_line - line) - 1, len(ends), most):
-                    yield ByteRange(start, position + int(ends[at]), line)
-                    start, line = position + int(ends[at]), cut_line + at + 1
-                if len(ends):
-                    cut, cut_line = position + int(ends[-1]), cut_line + len(ends)
-                position += len(block)
-                if cut - start >= unit:
-                    yield ByteRange(start, cut, line)
-                    start, line = cut, cut_line
-            if limit != self._size and cut > start:
-                yield ByteRange(start, cut, line)
-                start, line = cut, cut_line
-        if cut > start:
-            yield ByteRange(start, cut, line)
-            start, line = cut, cut_line
-        self.end, self.lines = start, line
-        self.torn = position > start
+                yield from cut.take(block, ends, most)
+                if cut.end - cut.start >= unit:
+                    yield cut.off()
+            if limit != self._size and cut.end > cut.start:
+                yield cut.off()
+        if cut.end > cut.start:
+            yield cut.off()
+        self.end, self.lines = cut.end, cut.lines
+        self.torn = self._position > cut.end
 
     def take_torn(self) -> ByteRange:
         """The last line, which has no line end, as a range; the scan then ends after it."""
-        torn = ByteRange(self.end, self._size, self.lines)
-        self.end, self.lines, self.torn = self._size, self.lines + 1, False
+        torn = self.tail
+        self.end, self.lines, self.torn = self._position, self.lines + 1, False
         return torn
 
     def digest(self) -> FileDigest:
         """The digest of bytes 0 to `end`, with `lines` as its rows."""
-        if self.end == self._position:
-            return self._hash.digest(self._path, self.lines)
-        # A torn tail was hashed along the way: hash again without it. Rare and once a run.
-        again = RawScan(self._store, self._path, self._size)
-        again.pass_over(self.end)
-        return again._hash.digest(self._path, self.lines)
+        hashed = self._cut.hashed if self.torn and self._cut else self._hash
+        return hashed.digest(self._path, self.lines)
 
     def _blocks(self, end: int, size: int = _BLOCK) -> Iterator[bytes]:
         if self._position >= end:
@@ -125,8 +135,62 @@ class RawScan:
                         way_out="Run again when nothing truncates it.",
                     )
                 self._position += len(block)
-                self._hash.update(block)
                 yield block
+
+
+class _Cut:
+    """Where a scan stands: a range is open from ``start`` and may be cut off at ``end``, the
+    last line end seen. ``hashed`` has taken all up to there."""
+
+    def __init__(self, start: int, line: int, running: BlockHasher) -> None:
+        self.start = self.end = start
+        self.line = self.lines = line
+        self.hashed = running.copy()
+        self._running = running
+        # CRC-32 of the open range's bytes up to its last line end, and of what follows it.
+        self.check = self.rest = 0
+        self._all = 0
+
+    def take(self, block: bytes, ends: npt.NDArray[np.intp], most: int) -> Iterator[ByteRange]:
+        """Take the next block; ranges that are full by their number of lines come out."""
+        view, done, before = memoryview(block), 0, self.lines
+        for at in range(most - (before - self.line) - 1, len(ends), most):
+            self._go_to(view[done : int(ends[at])], before + at + 1)
+            done = int(ends[at])
+            yield self.off()
+        if len(ends):
+            last = int(ends[-1])
+            self._go_to(view[done:last], before + len(ends))
+            self.hashed, done = self._running.copy(), last
+        rest = view[done:]
+        self._running.update(rest)
+        self.rest, self._all = crc32(rest, self.rest), crc32(rest, self._all)
+
+    def _go_to(self, data: memoryview, lines: int) -> None:
+        """Take bytes that end a line, the last of so many lines."""
+        self._running.update(data)
+        self.end, self.lines = self._running.bytes, lines
+        self.check = self._all = crc32(data, self._all)
+        self.rest = 0
+
+    def off(self) -> ByteRange:
+        """Cut the open range off at its last line end."""
+        part = ByteRange(self.start, self.end, self.line, self.check)
+        self.start, self.line = self.end, self.lines
+        self.check, self._all = 0, self.rest
+        return part
+
+
+def line_end_width(before: bytes, after: bytes) -> int | None:
+    """How many bytes of a line end follow a line that was read without one: none yet (0), or
+    so many; None when more of the line follows, so that it is another line.
+
+    ``before`` is the line's last byte, ``after`` are the next two, fewer where the file ends.
+    A carriage return at the end of what was read counted as part of the line end.
+    """
+    if not after or after.startswith(b"\n"):
+        return min(len(after), 1)
+    return len(after) if before != b"\r" and after in (b"\r", b"\r\n") else None
 
 
 def _line_ends(block: bytes) -> npt.NDArray[np.intp]:

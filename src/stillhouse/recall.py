@@ -9,13 +9,19 @@ writes.
 
 from __future__ import annotations
 
+from collections import Counter
 from contextlib import suppress
 
+import msgspec
+
 from stillhouse.errors import ReceiptError
+from stillhouse.index import iter_lines
 from stillhouse.interfaces import Store
 from stillhouse.lake import EVIDENCE, QUARANTINE, RAW, SCORED, partition_of, partition_path, stem_of
-from stillhouse.rawscan import RawScan, past_line_end
+from stillhouse.planning import epochs_after
 from stillhouse.receipts import FileDigest, Receipt, decode_receipt, list_receipts
+from stillhouse.records import QuarantineRow
+from stillhouse.refusals import torn_name
 from stillhouse.state import Epoch, ExportState, FileState, PartitionState, RawState, State
 
 _STAGES = frozenset({"evidence", "score"})
@@ -33,7 +39,7 @@ def recall(store: Store) -> State:
     receipts.sort(key=lambda receipt: receipt.sequence)
     state = State(generation=receipts[-1].sequence if receipts else 0)
     live: dict[str, FileDigest] = {}
-    readings: dict[str, list[tuple[FileDigest, str]]] = {}
+    readings: dict[str, list[tuple[FileDigest, Receipt]]] = {}
     for receipt in receipts:
         for gone in receipt.run.removed:
             live.pop(gone, None)
@@ -42,15 +48,35 @@ def recall(store: Store) -> State:
         if stage == "evidence":
             for file in receipt.inputs:
                 if file.path.startswith(f"{RAW}/"):
-                    reading = (file, receipt.parameters.recorded_at)
-                    readings.setdefault(file.path, []).append(reading)
+                    readings.setdefault(file.path, []).append((file, receipt))
         elif stage not in _STAGES:
             files = {file.path: _file(file) for file in receipt.outputs}
             state.exports[stage] = ExportState("", "", files, {}, {})
     for path, found in readings.items():
-        state.raw[stem_of(path)] = _raw(store, path, found)
+        state.raw[stem_of(path)] = _raw(path, found)
     _derived(state, live)
+    for stem, raw in state.raw.items():
+        if store.stat(raw.path) is None:
+            # It is not read anew, so nothing else will count its rows.
+            state.raw[stem] = msgspec.structs.replace(raw, counts=_counts(store, state, stem))
     return state
+
+
+def _counts(store: Store, state: State, stem: str) -> dict[str, int]:
+    """A log's rows by outcome, from what was made of it."""
+    parts = [part for part in state.partitions.values() if part.stem == stem]
+    counts = Counter(evidence=sum(part.evidence.rows for part in parts))
+    lines = state.raw[stem].lines
+    for name in (stem, torn_name(stem)):
+        file = state.quarantine.get(name)
+        if file is None or store.stat(file.path) is None:
+            continue
+        for _, line in iter_lines(store, file.path):
+            with suppress(msgspec.DecodeError, UnicodeDecodeError):
+                counts[msgspec.json.decode(line, type=QuarantineRow).reason] += 1
+        # An unfinished last line is refused, but is no line yet.
+        lines += file.rows if name != stem else 0
+    return dict(+(counts + Counter(blank=max(0, lines - counts.total()))))
 
 
 def _derived(state: State, live: dict[str, FileDigest]) -> None:
@@ -70,7 +96,16 @@ def _file(file: FileDigest) -> FileState:
     return FileState(file.path, file.bytes, file.rows or 0, file.sha256)
 
 
-def _raw(store: Store, path: str, readings: list[tuple[FileDigest, str]]) -> RawState:
+def _raw(path: str, readings: list[tuple[FileDigest, Receipt]]) -> RawState:
+    """How far a raw log was read, and when which part of it. That its bytes still are those is
+    for the next reading to find out, which may be when a log that is away comes back."""
+    epochs: list[Epoch] = []
+    for file, receipt in readings:
+        told = receipt.parameters.options.get("read_before")
+        standing = told.get(path) if isinstance(told, dict) else None
+        if not isinstance(standing, int):
+            standing = 0
+        epochs = epochs_after(epochs, standing, file.bytes, receipt.parameters.recorded_at)
     last = readings[-1][0]
     return RawState(
         path=path,
@@ -79,30 +114,6 @@ def _raw(store: Store, path: str, readings: list[tuple[FileDigest, str]]) -> Raw
         lines=last.rows or 0,
         sha256=last.sha256,
         made_by="",
-        epochs=_epochs(store, path, readings),
+        epochs=epochs,
         counts={},
     )
-
-
-def _epochs(store: Store, path: str, readings: list[tuple[FileDigest, str]]) -> list[Epoch]:
-    """When each part of a raw file was first read, as far as it still is what was read."""
-    entry = store.stat(path)
-    if entry is None:
-        return []
-    hashes: dict[int, str] = {0: ""}
-    scan = RawScan(store, path, entry.size)
-    for size in sorted({file.bytes for file, _ in readings if file.bytes <= entry.size}):
-        scan.pass_over(size)
-        hashes[size] = scan.sha256
-    epochs: list[Epoch] = []
-    for file, recorded_at in readings:
-        if hashes.get(file.bytes) != file.sha256:
-            # Other bytes stood there: the run after this one read the file anew.
-            epochs = []
-        elif not epochs or epochs[-1].end < file.bytes:
-            end = file.bytes
-            if end and store.read(path, end - 1, end) != b"\n":
-                # Read before its line end was written.
-                end = past_line_end(store, path, end) or end
-            epochs.append(Epoch(end, recorded_at))
-    return epochs

@@ -62,7 +62,6 @@ class RawState(msgspec.Struct, frozen=True):
     counts: dict[str, int]
     torn: int = 0
     torn_counts: dict[str, int] = {}
-    unterminated: bool = False
 
 
 class PartitionState(msgspec.Struct, frozen=True):

@@ -9,17 +9,19 @@ import subprocess
 import sys
 import threading
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import pytest
 
 from stillhouse import distil, pipeline
 from stillhouse.cli.app import run as program
 from stillhouse.engines import InlineEngine, LocalEngine
-from stillhouse.errors import LakeError, LakeLockedError
+from stillhouse.errors import LakeChangedError, LakeError, LakeLockedError
 from stillhouse.exports import KINDS, ExportOptions
+from stillhouse.funnel import funnel
 from stillhouse.receipts import verify_lake
 from stillhouse.state import State, load_state
 from stillhouse.storage import LocalStore, MemoryStore
@@ -45,6 +47,9 @@ from tests.runs import (
     stamps,
     visible,
 )
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 FAR = "2031-12-31T00:00:00Z"
 """A time that no row may carry when it was there before."""
@@ -374,6 +379,94 @@ def test_a_truncated_log_is_read_anew(tmp_path: Path) -> None:
         check_accounted(tmp_path)
         assert files(tmp_path) == files(from_scratch(tmp_path, tmp_path / f"other{end}"))
         assert _verified(tmp_path)
+
+
+class _Rewriting:
+    """An engine during whose work a log's owner rewrites the log."""
+
+    name = "inline"
+    workers = 1
+
+    def __init__(self, log: Path, data: bytes, after: int) -> None:
+        self.log, self.data, self.after = log, data, after
+
+    def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+        for item in items:
+            if function.__name__ == "ingest":
+                self.after -= 1
+                if self.after < 0:
+                    self.log.write_bytes(self.data)
+            yield function(item)
+        if function.__name__ == "ingest" and self.after == 0:
+            self.log.write_bytes(self.data)
+
+    def close(self) -> None:
+        return None
+
+
+@pytest.mark.parametrize("tail", [b"", b'{"ts": "torn'])
+@pytest.mark.parametrize("after", [0, 1, 2])
+def test_a_log_that_is_rewritten_during_a_run(tail: bytes, after: int, tmp_path: Path) -> None:
+    """Rewritten before its rows are read, between them or behind them: the run ends in an error
+    that says so or the next one notices, and then all is as of the new bytes."""
+    old, new = rows(0, 2), rows(0, 2).replace(b"attempt", b"attempT")
+    log = put(tmp_path, "scrum_reviews", old + tail)
+    engine = _Rewriting(log, new + tail, after)
+    if after < 2:
+        with pytest.raises(LakeChangedError, match="rewritten while it was read"):
+            run(tmp_path, engine=engine, unit_bytes=len(old) // 2)
+    else:
+        run(tmp_path, engine=engine, unit_bytes=len(old) // 2)
+    assert log.read_bytes() == new + tail
+    run(tmp_path)
+    check_accounted(tmp_path)
+    assert files(tmp_path) == files(from_scratch(tmp_path, tmp_path / "other"))
+    assert _verified(tmp_path)
+    assert run(tmp_path).read == {}
+
+
+@pytest.mark.parametrize("rest", [b"\n", b"\r\n", b"\r", b" \n", b"}\n", b"}", b"\rx\n"])
+def test_a_last_line_that_goes_on_is_the_only_new_one(rest: bytes, tmp_path: Path) -> None:
+    """A last line that was read before it had a line end keeps its time when it gets one, and
+    is a new line when more of it comes; those before it keep their times. The receipts alone
+    tell the same."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 3))
+    run(tmp_path, FIRST)
+    add(log, row(3))
+    run(tmp_path, SECOND)
+    add(log, rest)
+    run(tmp_path, THIRD)
+    if not rest.endswith(b"\n"):
+        add(log, b"\n")
+        run(tmp_path, THIRD)
+    same = rest in (b"\n", b"\r\n", b"\r")
+    times = Counter(line["provenance"]["recorded_at"] for _, line in lines(tmp_path, "evidence"))
+    last = {SECOND: 1} if same else {THIRD: 1} if rest == b" \n" else {}
+    assert times == {FIRST: 3, **last}
+    check_accounted(tmp_path)
+    before = files(tmp_path)
+    shutil.rmtree(tmp_path / ".stillhouse")
+    run(tmp_path, FAR)
+    assert files(tmp_path) == before
+    assert _verified(tmp_path)
+
+
+def test_a_state_lost_while_a_log_is_away(grown: Path, tmp_path: Path) -> None:
+    """What was known of a log that is away is known from the receipts: its rows are counted as
+    before, and have their times when it comes back."""
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    before, told = files(lake), funnel(LocalStore(lake))
+    log = lake / "_kb" / "scrum_reviews.jsonl"
+    log.rename(tmp_path / "away")
+    shutil.rmtree(lake / ".stillhouse")
+    run(lake, FAR)
+    assert files(lake) == before
+    assert funnel(LocalStore(lake)) == told
+    (tmp_path / "away").rename(log)
+    run(lake, FAR)
+    assert files(lake) == before
+    assert _verified(lake)
 
 
 def test_a_removed_log_is_said_and_its_rows_stay(tmp_path: Path) -> None:

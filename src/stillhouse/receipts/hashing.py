@@ -54,6 +54,13 @@ class BlockHasher:
         self._marks: list[str] = []
         self.bytes = 0
 
+    def copy(self) -> BlockHasher:
+        """Another hasher that has taken the same bytes: each goes on by itself."""
+        twin = BlockHasher(self._block, fixed=self._fixed)
+        twin._hash = self._hash.copy()
+        twin._room, twin._marks, twin.bytes = self._room, self._marks.copy(), self.bytes
+        return twin
+
     def update(self, data: bytes | bytearray | memoryview) -> None:
         """Take the next bytes."""
         size, at = len(data), 0
