@@ -129,7 +129,7 @@ def stage(
         sequence=sequence,
         removed=removed,
     )
-    path = receipt_path(name, recorded_at, receipt.run_hash)
+    path = receipt_path(name, recorded_at, sequence, receipt.run_hash)
     lake.files[path] = encode_receipt(receipt)
     return path
 
@@ -660,8 +660,8 @@ def test_receipt_path_sorts_by_time() -> None:
         "2026-01-31T12:00:00.5+00:00",
         "2026-01-31T12:00:01Z",
     ]
-    paths = [receipt_path("score", moment, "ab" * 32) for moment in times]
-    assert paths[1] == "receipts/score/20260131T120000.000000Z-abababababab.json"
+    paths = [receipt_path("score", moment, 7, "ab" * 32) for moment in times]
+    assert paths[1] == "receipts/score/20260131T120000.000000Z-000007-abababababab.json"
     assert paths == sorted(paths)
 
 

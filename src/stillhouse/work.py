@@ -174,7 +174,7 @@ class Work:
             sequence=self.state.generation + 1,
             removed=removed,
         )
-        path = receipt_path(stage, self.recorded_at, receipt.run_hash)
+        path = receipt_path(stage, self.recorded_at, receipt.sequence, receipt.run_hash)
         with self.store.writer(self.staged(path), durable=False) as sink:
             sink.write(encode_receipt(receipt))
 

@@ -288,6 +288,21 @@ def test_a_spoilt_file_is_made_anew(place: str, spoil: str, grown: Path, tmp_pat
     assert stamps(lake) == after
 
 
+def test_a_run_that_repeats_another_keeps_its_receipts(tmp_path: Path) -> None:
+    """Runs at one `--recorded-at` may write the same files twice: each has receipts of its own,
+    and the chain from every output to its raw rows holds."""
+    put(tmp_path, "scrum_reviews", rows(0, 9) + b"not json\n")
+    run(tmp_path)
+    for _ in range(2):
+        before = files(tmp_path, "receipts")
+        shutil.rmtree(tmp_path / "quarantine")
+        pipeline.make_evidence(LocalStore(tmp_path), InlineEngine(), FIRST)
+        run(tmp_path)
+        after = files(tmp_path, "receipts")
+        assert {path: after.get(path) for path in before} == before
+        assert _verified(tmp_path)
+
+
 def test_a_torn_lines_refusal_is_made_anew(grown: Path, tmp_path: Path) -> None:
     """The refusal of an unfinished last line is a derived file like any other."""
     shutil.copytree(grown, tmp_path / "lake")

@@ -213,11 +213,11 @@ def seal_holds(data: bytes, receipt: Receipt) -> bool:
     return hashlib.sha256(unsealed).hexdigest() == seal
 
 
-def receipt_path(stage: str, recorded_at: str, run_hash: str) -> str:
-    """Where a receipt lives: names sort by time. The same run again gives the same path,
-    and must replace what is there, since its sequence is the newer one."""
+def receipt_path(stage: str, recorded_at: str, sequence: int, run_hash: str) -> str:
+    """Where a receipt lives: names sort by time, then by sequence. The sequence is in it
+    because a run may repeat an earlier one to its time and hash, and both have happened."""
     moment = datetime.fromisoformat(recorded_at).astimezone(UTC)
-    return f"{FOLDER}/{stage}/{moment:%Y%m%dT%H%M%S.%fZ}-{run_hash[:12]}.json"
+    return f"{FOLDER}/{stage}/{moment:%Y%m%dT%H%M%S.%fZ}-{sequence:06}-{run_hash[:12]}.json"
 
 
 def list_receipts(store: Store, stage: str = "") -> list[str]:

@@ -162,8 +162,8 @@ def _read_receipts(store: Store) -> tuple[list[_Read], list[Finding]]:
             problems.append(
                 _of_receipt("altered_receipt", path, "its bytes are not those it was sealed with")
             )
-        parameters = receipt.parameters
-        home = receipt_path(parameters.stage, parameters.recorded_at, receipt.run_hash)
+        stage, recorded_at = receipt.parameters.stage, receipt.parameters.recorded_at
+        home = receipt_path(stage, recorded_at, receipt.sequence, receipt.run_hash)
         if path != home:
             detail = f"is a copy or was renamed: its place is {home}"
             problems.append(_of_receipt("misplaced_receipt", path, detail))
