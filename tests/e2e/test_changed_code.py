@@ -1,9 +1,10 @@
-"""When code changes, what it made is made anew: our own by its version, a package's by its text."""
+"""When code changes, what it made is made anew: the text of the code counts, not its version."""
 
 from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterable, Iterator
@@ -12,11 +13,14 @@ from typing import Any, TypeVar
 
 import pytest
 
+import stillhouse
 from stillhouse.cli.app import run as program
 from stillhouse.exports import KINDS, ExportOptions, export
 from stillhouse.state import State, load_state
 from stillhouse.storage import LocalStore
 from stillhouse.work import Work
+
+PACKAGE = Path(stillhouse.__file__).parent
 
 T = TypeVar("T")
 U = TypeVar("U")
@@ -115,6 +119,41 @@ def test_a_package_whose_rule_changed_is_read_anew(tmp_path: Path) -> None:
         assert done.returncode == 0, done.stderr
         rows.append((root / "distilled/sft/sft_export.jsonl").read_text().count("\n"))
     assert rows == [1, 0]
+    assert "was read by other code" in done.stderr
+
+
+@pytest.mark.parametrize(
+    ("module", "before", "after", "left"),
+    [
+        ("sources/scrum_reviews.py", '"accepted"', '"rejected"', 0),
+        ("rows.py", "", "# Another text, the same rules.\n", 1),
+    ],
+)
+def test_a_rule_of_ours_that_changed_is_applied(
+    module: str, before: str, after: str, left: int, tmp_path: Path
+) -> None:
+    """An edit of our own rules counts under the same version: no row of the old rule stays
+    beside those of the new one."""
+    site = tmp_path / "site"
+    shutil.copytree(PACKAGE, site / "stillhouse", ignore=shutil.ignore_patterns("__pycache__"))
+    root = _lake(tmp_path / "lake", "scrum_reviews", ROW)
+    path = site / "stillhouse" / module
+    text = path.read_text()
+    changed = text.replace(before, after) if before else text + after
+    assert changed != text
+    rows = []
+    for body in (text, changed):
+        path.write_text(body)
+        done = subprocess.run(
+            [sys.executable, "-B", "-m", "stillhouse", "run", str(root), "--engine", "inline"],
+            env={**os.environ, "PYTHONPATH": str(site)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert done.returncode == 0, done.stderr
+        rows.append((root / "distilled/sft/sft_export.jsonl").read_text().count("\n"))
+    assert rows == [1, left]
     assert "was read by other code" in done.stderr
 
 

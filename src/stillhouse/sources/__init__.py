@@ -15,6 +15,7 @@ from collections.abc import Iterable
 from difflib import get_close_matches
 from functools import cache, lru_cache
 from importlib.metadata import EntryPoint, entry_points
+from pathlib import Path
 from typing import Final
 
 import msgspec
@@ -36,6 +37,22 @@ from stillhouse.sources import (
 )
 
 PLUGIN_GROUP: Final = "stillhouse.sources"
+
+_RULES: Final = (
+    "fields.py",
+    "index.py",
+    "ingest.py",
+    "rawchat.py",
+    "rawjson.py",
+    "records.py",
+    "redaction/*.py",
+    "rows.py",
+    "scoring.py",
+    "sources/*.py",
+    "spelling.py",
+    "times.py",
+    "words.py",
+)
 
 IMPORT_FAULTS: Final = (
     ArithmeticError,
@@ -118,11 +135,11 @@ def all_sources() -> dict[str, Source]:
 def code_of(stem: str) -> str:
     """Names the code of a stem's source: when it changes, what that code made is stale.
 
-    Of our own sources the program's version tells, and need not be in it. Of a package's the
-    text of its modules is hashed, so that an edit counts before its version does.
+    The text of the modules is hashed, a package's and our own: an edit counts before the
+    version does, or rows of two rules would lie side by side under one version.
     """
     source = source_for(stem)
-    parts: list[str] = [source.source_class]
+    parts: list[str] = [_own_rules(), source.source_class]
     for function in (source.transform, source.score, source.template):
         name, module = function.__module__, sys.modules.get(function.__module__)
         parts.append(f"{name}.{function.__qualname__}")
@@ -133,6 +150,18 @@ def code_of(stem: str) -> str:
                 continue
             parts.append(hashlib.sha256(text.encode()).hexdigest()[:16])
     return " ".join(parts)
+
+
+@cache
+def _own_rules() -> str:
+    """Names the text of our own modules that decide what becomes of a raw row: its record,
+    its score, its place in the index. Empty text where the package has no sources with it."""
+    root = Path(__file__).parents[1]
+    hashed = hashlib.sha256()
+    for path in sorted({path for pattern in _RULES for path in root.glob(pattern)}):
+        hashed.update(path.relative_to(root).as_posix().encode() + b"\0")
+        hashed.update(hashlib.sha256(path.read_bytes()).digest())
+    return hashed.hexdigest()[:16]
 
 
 def stem_from_source_file(source_file: str) -> str:
