@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from stillhouse.index import CATEGORY_CODE, ROW, index_path
+from stillhouse.index import CATEGORY_CODE, ROW
 from stillhouse.ingest import (
     Assembled,
     AssembleTask,
@@ -27,16 +27,22 @@ from stillhouse.ingest import (
 )
 from stillhouse.lake import (
     QUARANTINE,
-    SCORED,
     Span,
-    partition_path,
     raw_files,
-    raw_path,
+    stem_of,
 )
-from stillhouse.planning import Plan, epochs_after, made_by, plan_file, units_of
+from stillhouse.planning import (
+    Plan,
+    epochs_after,
+    forget,
+    let_go,
+    made_by,
+    plan_file,
+    units_of,
+)
 from stillhouse.receipts import FileDigest
 from stillhouse.records import SCORER_VERSION
-from stillhouse.refusals import Drops, find_repeats, write_refused
+from stillhouse.refusals import Drops, find_repeats, quarantine_path, write_refused
 from stillhouse.sources import undefined
 from stillhouse.state import FileState, PartitionState, RawState
 from stillhouse.work import Work, is_intact
@@ -58,10 +64,7 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
     files, odd = raw_files(work.store)
     work.notes += odd
     work.notes += [said for raw in files if (said := undefined(raw.stem))]
-    for stem in sorted(set(work.state.raw) - {raw.stem for raw in files}):
-        work.notes.append(
-            f"{raw_path(stem)}: is gone; what was made of it stays, but cannot be traced or rebuilt"
-        )
+    orphans = let_go(work, files)
     plans = [plan for raw in files if (plan := plan_file(work, raw)) is not None]
     torn: dict[str, IngestUnit] = {}
     results: dict[str, list[IngestResult]] = {plan.raw.stem: [] for plan in plans}
@@ -91,7 +94,12 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
         scored += done.scored
         inputs.append(done.raw)
         read_before[plan.raw.path] = done.standing
-    if evidence or work.removed:
+    left = [path for path in orphans if path in work.removed]
+    if left:
+        work.notes.append(
+            f"{left[0]}: no raw row stands behind it; removed ({len(left)} such files)"
+        )
+    if evidence or work.removed or work.gone:
         _receipts(work, evidence, scored, inputs, read_before, dict(counts), dict(categories))
     return StageCounts(dict(counts), dict(categories) if with_scores else {})
 
@@ -107,6 +115,7 @@ def _receipts(
 ) -> None:
     if work.changed(evidence):
         parameters: dict[str, object] = {"read_before": read_before}
+        evidence = evidence or _subject(work)
         work.receipt(
             "evidence", outputs=evidence, inputs=inputs, parameters=parameters, counts=counts
         )
@@ -119,6 +128,19 @@ def _receipts(
             parameters={"scorer_version": SCORER_VERSION},
             counts=categories,
         )
+
+
+def _subject(work: Work) -> list[FileDigest]:
+    """What a receipt is about that only says that files are gone: an in-toto statement needs a
+    subject. That is what the stage has standing, else the refused rows of the stem, none."""
+    parts = [part.evidence for part in work.state.partitions.values()]
+    files = [*parts, *work.state.quarantine.values()]
+    if files:
+        return [FileDigest(file.path, file.bytes, file.rows, file.sha256) for file in files]
+    stem = stem_of(min(work.removed | work.gone))
+    empty = work.write(quarantine_path(stem), [])
+    work.state.quarantine[stem] = work.file_state(empty)
+    return [empty]
 
 
 class _Done(NamedTuple):
@@ -215,7 +237,7 @@ def _assemble(
             days.setdefault(piece.day, []).append(number)
     if plan.old is None:
         for gone in old.values():
-            _forget(work, gone)
+            forget(work, gone)
         old = {}
     tasks = []
     for day in sorted(days):
@@ -239,18 +261,6 @@ def _whole(part: PartitionState) -> Piece:
         return Span(file.path, 0, file.bytes, file.rows) if file else Span("", 0, 0, 0)
 
     return Piece(part.day, span(part.evidence), span(part.scored), span(part.index))
-
-
-def _forget(work: Work, part: PartitionState) -> None:
-    # All three, whatever the state knows: scored runs wait beside evidence that has grown.
-    for path in (
-        part.evidence.path,
-        partition_path(SCORED, part.day, part.stem),
-        index_path(part.day, part.stem),
-    ):
-        if work.store.stat(path) is not None:
-            work.remove(path)
-    work.state.partitions.pop(part.evidence.path, None)
 
 
 def _remember(work: Work, part: Assembled) -> None:

@@ -1,4 +1,5 @@
-"""What of the raw logs is to be read: what is new, or what has to be read anew, and why."""
+"""What of the raw logs is to be read: what is new, or what has to be read anew, and why; and
+what is to go because its log is gone."""
 
 from __future__ import annotations
 
@@ -7,13 +8,25 @@ from typing import NamedTuple
 
 import msgspec
 
+from stillhouse.index import index_path
 from stillhouse.ingest import IngestUnit
-from stillhouse.lake import ByteRange, RawFile
+from stillhouse.interfaces import Store
+from stillhouse.lake import (
+    EVIDENCE,
+    QUARANTINE,
+    SCORED,
+    ByteRange,
+    RawFile,
+    partition_of,
+    partition_path,
+    raw_path,
+    stem_of,
+)
 from stillhouse.rawscan import RawScan
 from stillhouse.records import SCORER_VERSION
 from stillhouse.refusals import torn_name
 from stillhouse.sources import code_of
-from stillhouse.state import Epoch, RawState
+from stillhouse.state import Epoch, PartitionState, RawState
 from stillhouse.work import Work, is_intact
 
 
@@ -77,6 +90,91 @@ def plan_file(work: Work, raw: RawFile) -> Plan | None:
     work.notes.append(f"{raw.path}: {_why(old, standing, same_code)}")
     # Rows that were there before keep the time of their first run (SPEC L2).
     return Plan(raw, RawScan(work.store, raw.path, raw.size), None, epochs, standing)
+
+
+def let_go(work: Work, files: list[RawFile]) -> list[str]:
+    """Let files go that no raw row stands behind: of a stem that is gone with all that was made
+    of it, and files that the state does not know though their raw log is there. Where the
+    raw log is not there, nobody can tell what they are: a note says what helps.
+
+    Returns the files of the second kind. What a stage writes stays (`Work.remove`).
+    """
+    here = {raw.stem for raw in files}
+    found = _derived_files(work.store)
+    for stem in sorted(set(work.state.raw) - here):
+        if found.get(stem):
+            work.notes.append(
+                f"{raw_path(stem)}: is gone; what was made of it stays, but cannot be traced or "
+                f"rebuilt. {_if_on_purpose(stem)}"
+            )
+        else:
+            _forget_stem(work, stem)
+    known = {file.path for file in work.state.quarantine.values()}
+    for part in work.state.partitions.values():
+        known |= {part.evidence.path, partition_path(SCORED, part.day, part.stem)}
+    orphans: list[str] = []
+    for stem, paths in sorted(found.items()):
+        unknown = [path for path in paths if path not in known]
+        if stem in here:
+            orphans += unknown
+        elif unknown:
+            work.notes.append(
+                f"{unknown[0]}: is of a log that is not there, and of no run that is known "
+                f"({len(unknown)} such files of {stem!r}). {_if_on_purpose(stem)}"
+            )
+    for path in orphans:
+        work.remove(path)
+    return orphans
+
+
+def forget(work: Work, part: PartitionState) -> None:
+    """Let a partition's files go."""
+    # All three, whatever the state knows: scored runs wait beside evidence that has grown.
+    for path in (
+        part.evidence.path,
+        partition_path(SCORED, part.day, part.stem),
+        index_path(part.day, part.stem),
+    ):
+        if work.store.stat(path) is not None:
+            work.remove(path)
+    work.state.partitions.pop(part.evidence.path, None)
+
+
+def _forget_stem(work: Work, stem: str) -> None:
+    for part in [part for part in work.state.partitions.values() if part.stem == stem]:
+        # Though they are not there: receipts should say so.
+        for path in (part.evidence.path, partition_path(SCORED, part.day, stem)):
+            work.remove(path)
+        forget(work, part)
+    for name in (stem, torn_name(stem)):
+        refused = work.state.quarantine.pop(name, None)
+        if refused is not None:
+            work.remove(refused.path)
+    # Not to be removed, whatever comes back meanwhile: it is the user's.
+    work.gone.add(work.state.raw.pop(stem).path)
+    work.notes.append(f"{raw_path(stem)}: is gone with all that was made of it, and forgotten")
+
+
+def _if_on_purpose(stem: str) -> str:
+    return (
+        f"If it went on purpose, delete evidence/**/{stem}.jsonl, scored-runs/**/{stem}.jsonl "
+        f"and quarantine/evidence/{stem}.jsonl, and run again"
+    )
+
+
+def _derived_files(store: Store) -> dict[str, list[str]]:
+    """What stands in the lake of each stem. An empty file of refused rows is as good as none."""
+    found: dict[str, list[str]] = {}
+    for root in (EVIDENCE, SCORED):
+        for entry in store.list(root):
+            place = partition_of(entry.path)
+            if place is not None:
+                found.setdefault(place[1], []).append(entry.path)
+    for folder in ("evidence", "torn"):
+        for entry in store.list(f"{QUARANTINE}/{folder}"):
+            if entry.size:
+                found.setdefault(stem_of(entry.path), []).append(entry.path)
+    return found
 
 
 def _standing(scan: RawScan, old: RawState) -> int:

@@ -43,6 +43,7 @@ def recall(store: Store) -> State:
     for receipt in receipts:
         for gone in receipt.run.removed:
             live.pop(gone, None)
+            readings.pop(gone, None)
         live.update((file.path, file) for file in receipt.outputs)
         stage = receipt.parameters.stage
         if stage == "evidence":

@@ -72,7 +72,8 @@ _INDEX_BLOCK = ROW.itemsize << 16
 # ------------------------------------------------------------------------------ refusals
 
 
-def _quarantine_path(stem: str) -> str:
+def quarantine_path(stem: str) -> str:
+    """Where a stem's refused rows lie."""
     return f"{QUARANTINE}/evidence/{stem}.jsonl"
 
 
@@ -100,7 +101,7 @@ def write_refused(
 ) -> list[FileDigest]:
     """The stem's quarantine file, in raw order: what stood there, then what is new."""
     written: list[FileDigest] = []
-    target, torn_path = _quarantine_path(stem), _torn_path(stem)
+    target, torn_path = quarantine_path(stem), _torn_path(stem)
     repeats: dict[int, list[tuple[int, bytes]]] = {}
     for number, places in drops.items():
         unit, piece = pieces[number]

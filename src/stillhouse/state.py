@@ -115,6 +115,7 @@ class State(msgspec.Struct):
     partitions: dict[str, PartitionState] = {}
     quarantine: dict[str, FileState] = {}
     exports: dict[str, ExportState] = {}
+    receipts: dict[str, FileState] = {}
     staging: str = ""
     pending: list[str] = []
     removed: list[str] = []
@@ -265,6 +266,7 @@ def _refresh(state: State, published: dict[str, str]) -> None:
                 index=now(part.index) if part.index else None,
             )
     state.quarantine = {name: now(file) for name, file in state.quarantine.items()}
+    state.receipts = {name: now(file) for name, file in state.receipts.items()}
     for kind, export in state.exports.items():
         files = {name: now(file) for name, file in export.files.items()}
         state.exports[kind] = msgspec.structs.replace(export, files=files)

@@ -74,6 +74,7 @@ class Work:
         git_commit: str | None = None,
         progress: Progress = silent,
         unit_bytes: int = UNIT_BYTES,
+        recalled: bool = False,
     ) -> None:
         self.store = store
         self.state = state
@@ -87,8 +88,13 @@ class Work:
         self.notes: list[str] = []
         self.outputs: set[str] = set()
         self.removed: set[str] = set()
+        self.gone: set[str] = set()
+        """Files of others, raw logs, that receipts should say are rightly gone."""
         self.moved: set[str] = set()
         """Stems whose files were found right by their hashes, not by their fingerprints."""
+        self.receipts_moved = False
+        self.recalled = recalled
+        """True when the state was lost, and is what receipts tell of it (`recall`)."""
         # No two runs share a folder (``scratch`` is a new one each time): a worker that
         # outlives a killed run must not write its unit among the files of the next one.
         self._folder = f"{STAGING}/{scratch.name}"
@@ -161,7 +167,9 @@ class Work:
         counts: dict[str, int],
     ) -> None:
         """Stage the receipt of a stage that did something."""
-        removed = sorted(path for path in self.removed if not path.startswith(PRIVATE))
+        removed = sorted(
+            path for path in self.removed | self.gone if not path.startswith(f"{PRIVATE}/")
+        )
         receipt = build_receipt(
             stage,
             outputs,
@@ -175,26 +183,26 @@ class Work:
             removed=removed,
         )
         path = receipt_path(stage, self.recorded_at, receipt.sequence, receipt.run_hash)
-        with self.store.writer(self.staged(path), durable=False) as sink:
-            sink.write(encode_receipt(receipt))
+        written = self.write(path, [encode_receipt(receipt)])
+        self.state.receipts[path] = self.file_state(written)
 
     def changed(self, outputs: list[FileDigest]) -> bool:
         """False when the lake held these very files at the last commit and lets none go: a
         rebuild that gave the same bytes is no news, and the receipts that tell of them hold."""
         same = all(self._known.get(file.path) == file.sha256 for file in outputs)
-        return not same or bool(self.removed)
+        return not same or bool(self.removed or self.gone)
 
     def commit(self) -> None:
         """Make what is staged visible, all of it or nothing."""
         if self.outputs or self.removed:
             commit(self.store, self.state, self.staging, self.outputs, self.removed)
-        self.outputs, self.removed = set(), set()
+        self.outputs, self.removed, self.gone = set(), set(), set()
         self._known = _known(self.state)
 
     def vouch(self, exports: Iterable[str]) -> None:
         """After a run that found a copied lake to be as it should: take the fingerprints that
         its files have here, so that the next run need not hash them all again."""
-        if self.moved:
+        if self.moved or self.receipts_moved:
             vouch(self.store, self.state, self.moved, exports)
 
 

@@ -497,6 +497,63 @@ def test_a_removed_log_is_said_and_its_rows_stay(tmp_path: Path) -> None:
         assert files(tmp_path) == before
 
 
+def test_a_log_removed_on_purpose_is_forgotten(tmp_path: Path) -> None:
+    """The note names what to delete; then the stem is forgotten, its exported rows go, and the
+    receipts say so, also where it was the only one. A log of that name is read as a new one."""
+    for others in (0, 9):
+        lake = tmp_path / f"lake{others}"
+        put(lake, "audits", rows(0, others))
+        log = put(lake, "scrum_reviews", rows(0, 9) + b"not json\n" + row(9)[:20])
+        if not others:
+            (lake / "_kb" / "audits.jsonl").unlink()
+        run(lake)
+        log.unlink()
+        (note,) = run(lake, SECOND).notes
+        for pattern in (
+            "evidence/**/scrum_reviews.jsonl",
+            "scored-runs/**/scrum_reviews.jsonl",
+            "quarantine/evidence/scrum_reviews.jsonl",
+        ):
+            assert pattern in note
+            for path in lake.glob(pattern):
+                path.unlink()
+        (lake / "quarantine" / "torn" / "scrum_reviews.jsonl").unlink()
+        assert any("forgotten" in note for note in run(lake, SECOND).notes)
+        assert run(lake, SECOND).notes == []
+        assert _verified(lake)
+        assert not any("scrum_reviews" in str(line) for _, line in lines(lake, "distilled"))
+        shutil.rmtree(lake / ".stillhouse")
+        assert "scrum_reviews" not in str(run(lake, THIRD).notes)
+        put(lake, "scrum_reviews", rows(3, 7))
+        run(lake, THIRD)
+        check_accounted(lake)
+        assert _verified(lake)
+
+
+def test_evidence_that_nobody_knows(tmp_path: Path) -> None:
+    """Files of a day that the log no longer has go, though state and receipts that knew them are
+    lost; where the log is not there either, they stay and a note says what helps."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 3))
+    other = put(tmp_path, "audits", rows(0, 3))
+    run(tmp_path)
+    shutil.rmtree(tmp_path / "receipts")
+    shutil.rmtree(tmp_path / ".stillhouse")
+    log.write_bytes(rows(0, 1).replace(b"2026-02-01", b"2026-02-09"))
+    other.unlink()
+    notes = run(tmp_path).notes
+    assert any("no raw row stands behind it; removed (6 such files)" in note for note in notes)
+    assert any("audits" in note and "delete evidence/**/audits.jsonl" in note for note in notes)
+    found = [path for path in files(tmp_path, "evidence", "scored-runs") if "scrum" in path]
+    assert found == [f"{top}/2026/02/09/scrum_reviews.jsonl" for top in ("evidence", "scored-runs")]
+    for top in ("evidence", "scored-runs", "quarantine/evidence"):
+        for path in (tmp_path / top).rglob("audits.jsonl"):
+            path.unlink()
+    run(tmp_path)
+    assert run(tmp_path).notes == []
+    check_accounted(tmp_path)
+    assert _verified(tmp_path)
+
+
 def test_a_copied_lake_is_still_done(grown: Path, tmp_path: Path) -> None:
     """A copy with new inodes and times is known by its hashes: nothing is read anew."""
     copy = tmp_path / "copy"
