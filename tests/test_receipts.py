@@ -11,7 +11,7 @@ import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import AbstractContextManager
 from pathlib import Path
-from typing import Any, BinaryIO, TypeVar
+from typing import Any, BinaryIO, TypeVar, get_args
 
 import msgspec
 import pytest
@@ -37,6 +37,7 @@ from stillhouse.receipts import (
 )
 from stillhouse.receipts.hashing import BLOCK, MOST_MARKS, hash_prefix
 from stillhouse.receipts.statement import path_problem
+from stillhouse.receipts.verify import WAYS_OUT, Kind
 from stillhouse.storage import LocalStore
 
 GOLDEN = Path(__file__).parent / "golden" / "receipts" / "evidence.json"
@@ -787,8 +788,23 @@ def test_report_is_json() -> None:
             "start": 0,
             "end": 1024,
             "line": 1,
+            "way_out": "`stillhouse run` writes it anew",
         }
     ]
+
+
+def test_every_finding_has_a_way_out() -> None:
+    """Whatever is found, something helps; of a log it is something else than of an output."""
+    assert set(WAYS_OUT) == set(get_args(Kind))
+    lake = sound_lake()
+    lake.files[RAW] = lake.files[SFT] = b""
+    lake.files["evidence/2026/01/31/x.jsonl"] = b""
+    assert {finding.path: finding.way_out for finding in verify_lake(lake).problems} == {
+        RAW: "Put the log back as it was, or `stillhouse run`, which reads it anew or says what "
+        "to delete",
+        SFT: WAYS_OUT["wrong_size"],
+        "evidence/2026/01/31/x.jsonl": WAYS_OUT["unreceipted"],
+    }
 
 
 def flip(data: bytes, rng: random.Random) -> bytes:

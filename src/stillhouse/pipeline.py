@@ -17,7 +17,7 @@ from stillhouse.distil import read_raw, score_pending
 from stillhouse.exports import KINDS, ExportOptions, export
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import UNIT_BYTES, check_lake
-from stillhouse.recall import recall
+from stillhouse.recall import recall, reissue
 from stillhouse.state import clear_staging, load_state, recover
 from stillhouse.work import Progress, Work, silent
 
@@ -75,6 +75,7 @@ def run_lake(
         work.commit()
         read = read_raw(work)
         work.commit()
+        reissue(work)
         report.read, report.scored = read.counts, dict(scored + Counter(read.categories))
         _export(work, report, KINDS, options)
         work.commit()
@@ -89,6 +90,7 @@ def make_evidence(
     with open_work(store, engine, recorded_at, progress) as work:
         report = RunReport(recorded_at, read=read_raw(work, with_scores=False).counts)
         work.commit()
+        reissue(work)
         return _noted(work, report)
 
 
@@ -99,6 +101,7 @@ def score_evidence(
     with open_work(store, engine, recorded_at, progress) as work:
         report = RunReport(recorded_at, scored=score_pending(work).categories)
         work.commit()
+        reissue(work)
         return _noted(work, report)
 
 
@@ -115,6 +118,8 @@ def export_lake(
     """Scored runs → exports. A dry run does everything but make the files visible (S8)."""
     with open_work(store, engine, recorded_at, progress) as work:
         report = RunReport(recorded_at, dry_run=dry_run)
+        if not dry_run:
+            reissue(work)
         _export(work, report, kinds, options)
         if not dry_run:
             work.commit()
@@ -168,7 +173,8 @@ def open_work(
     """Hold the lake, finish what a crash left, and clear up afterwards."""
     check_lake(store)
     with store.lock(f"stillhouse {config.version()}"), config.scratch_folder() as scratch:
-        state = load_state(store) or recall(store)
+        known = load_state(store)
+        state = known or recall(store)
         recovered = recover(store, state)
         work = Work(
             store,
@@ -180,6 +186,7 @@ def open_work(
             scratch=scratch,
             progress=progress,
             unit_bytes=unit_bytes,
+            recalled=known is None and state.generation > 0,
         )
         if recovered:
             work.notes.append("finished the commit of a run that was interrupted")

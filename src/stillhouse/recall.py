@@ -1,16 +1,22 @@
-"""A lake's state when ``state.json`` is lost or damaged: what the receipts tell of it.
+"""State and receipts tell the same story, and each is made anew from the other when it is lost.
+
+When ``state.json`` is lost or damaged, the receipts tell of it (`recall`).
 
 Receipts name every file that was written and, for each raw log, how far it had been read
 and when. That is not enough to leave anything as it is, so all is made anew from raw; but
 it is enough to give each row the time of its first reading again (SPEC L2), to let go of
-files that are no longer made, and to count on where the receipts ended. This module never
-writes.
+files that are no longer made, and to count on where the receipts ended.
+
+When receipts are lost or damaged, the state tells which files they named (`reissue`). New
+receipts then name all that the stage has standing: what ran since hangs on them.
 """
 
 from __future__ import annotations
 
+import hashlib
 from collections import Counter
 from contextlib import suppress
+from typing import Final
 
 import msgspec
 
@@ -19,12 +25,35 @@ from stillhouse.index import iter_lines
 from stillhouse.interfaces import Store
 from stillhouse.lake import EVIDENCE, QUARANTINE, RAW, SCORED, partition_of, partition_path, stem_of
 from stillhouse.planning import epochs_after
-from stillhouse.receipts import FileDigest, Receipt, decode_receipt, list_receipts
-from stillhouse.records import QuarantineRow
+from stillhouse.receipts import (
+    RECEIPTS,
+    BlockHasher,
+    FileDigest,
+    Receipt,
+    decode_receipt,
+    is_sound,
+    list_receipts,
+)
+from stillhouse.records import SCORER_VERSION, QuarantineRow
 from stillhouse.refusals import torn_name
 from stillhouse.state import Epoch, ExportState, FileState, PartitionState, RawState, State
+from stillhouse.work import Work, is_intact
 
-_STAGES = frozenset({"evidence", "score"})
+_STAGES: Final = frozenset({"evidence", "score"})
+
+_NAMED: Final = 10
+"""Lost receipts that are named in notes."""
+
+
+class _Options(msgspec.Struct):
+    """What an evidence receipt says of the logs' past: up to which byte each had been read
+    before, or, in a receipt that stands for others, what was read when."""
+
+    read_before: dict[str, int] = {}
+    epochs: dict[str, list[Epoch]] = {}
+
+
+# --------------------------------------------------------------------- receipts → state
 
 
 def recall(store: Store) -> State:
@@ -33,11 +62,19 @@ def recall(store: Store) -> State:
     A receipt that cannot be read tells nothing: `verify` names it.
     """
     receipts: list[Receipt] = []
+    state = State()
     for path in list_receipts(store):
+        data = store.read(path)
+        # The hash of nothing that could be read: `reissue` puts it aside.
+        state.receipts[path] = FileState(path, len(data), 0, "")
         with suppress(ReceiptError):
-            receipts.append(decode_receipt(store.read(path), path))
+            receipt = decode_receipt(data, path)
+            receipts.append(receipt)
+            if is_sound(data, receipt):
+                found = hashlib.sha256(data).hexdigest()
+                state.receipts[path] = FileState(path, len(data), 0, found)
     receipts.sort(key=lambda receipt: receipt.sequence)
-    state = State(generation=receipts[-1].sequence if receipts else 0)
+    state.generation = receipts[-1].sequence if receipts else 0
     live: dict[str, FileDigest] = {}
     readings: dict[str, list[tuple[FileDigest, Receipt]]] = {}
     for receipt in receipts:
@@ -53,8 +90,8 @@ def recall(store: Store) -> State:
         elif stage not in _STAGES:
             files = {file.path: _file(file) for file in receipt.outputs}
             state.exports[stage] = ExportState("", "", files, {}, {})
-    for path, found in readings.items():
-        state.raw[stem_of(path)] = _raw(path, found)
+    for path, past in readings.items():
+        state.raw[stem_of(path)] = _raw(path, past)
     _derived(state, live)
     for stem, raw in state.raw.items():
         if store.stat(raw.path) is None:
@@ -102,11 +139,14 @@ def _raw(path: str, readings: list[tuple[FileDigest, Receipt]]) -> RawState:
     for the next reading to find out, which may be when a log that is away comes back."""
     epochs: list[Epoch] = []
     for file, receipt in readings:
-        told = receipt.parameters.options.get("read_before")
-        standing = told.get(path) if isinstance(told, dict) else None
-        if not isinstance(standing, int):
-            standing = 0
-        epochs = epochs_after(epochs, standing, file.bytes, receipt.parameters.recorded_at)
+        options = _Options()
+        with suppress(msgspec.ValidationError):
+            options = msgspec.convert(receipt.parameters.options, _Options)
+        if path in options.epochs:
+            epochs = options.epochs[path]
+        else:
+            standing = options.read_before.get(path, 0)
+            epochs = epochs_after(epochs, standing, file.bytes, receipt.parameters.recorded_at)
     last = readings[-1][0]
     return RawState(
         path=path,
@@ -118,3 +158,116 @@ def _raw(path: str, readings: list[tuple[FileDigest, Receipt]]) -> RawState:
         epochs=epochs,
         counts={},
     )
+
+
+# --------------------------------------------------------------------- state → receipts
+
+
+def reissue(work: Work) -> None:
+    """Make up for receipts that are gone or are not as they were written, and commit.
+
+    A damaged one is kept beside, under another name. Exports are written anew by the next
+    export: only they know what they were made of. After a recall all receipts of evidence and
+    scores are made up for, since nobody can tell which are missing.
+    """
+    lost = _lost(work)
+    stages = {path.split("/")[1] for path in lost}
+    if work.recalled:
+        stages |= _STAGES
+    if stages & _STAGES:
+        # What a later receipt hangs on must be older than it.
+        stages |= {*_STAGES, *work.state.exports}
+        _evidence_again(work)
+        _scores_again(work)
+    for kind in stages & work.state.exports.keys():
+        work.state.exports[kind] = msgspec.structs.replace(work.state.exports[kind], inputs="")
+    work.recalled = False
+    work.commit()
+
+
+def _lost(work: Work) -> list[str]:
+    """The receipts that are gone or damaged; the damaged ones are put aside."""
+    there = {entry.path: entry for entry in work.store.list(RECEIPTS)}
+    lost: list[str] = []
+    notes: list[str] = []
+    for path, file in list(work.state.receipts.items()):
+        entry = there.get(path)
+        if entry is not None and entry.fingerprint == file.fingerprint:
+            continue
+        if entry is not None and is_intact(work.store, file):
+            work.state.receipts[path] = msgspec.structs.replace(file, fingerprint=entry.fingerprint)
+            work.receipts_moved = True
+            continue
+        lost.append(path)
+        del work.state.receipts[path]
+        how = "is gone"
+        if entry is not None:
+            work.write(f"{path}.damaged", [work.store.read(path)])
+            work.remove(path)
+            how = f"is not as it was written; kept as {path}.damaged"
+        notes.append(f"{path}: {how}; a new receipt names its files")
+    work.notes += notes[:_NAMED]
+    if len(notes) > _NAMED:
+        work.notes.append(f"and {len(notes) - _NAMED:,} more receipts")
+    return lost
+
+
+def _evidence_again(work: Work) -> None:
+    files = [part.evidence for part in work.state.partitions.values()]
+    outputs = _measured(work, [*files, *work.state.quarantine.values()])
+    if not outputs:
+        return
+    logs = sorted(work.state.raw.values(), key=lambda raw: raw.path)
+    counts: Counter[str] = Counter()
+    for raw in logs:
+        counts.update(raw.counts)
+    work.receipt(
+        "evidence",
+        outputs=outputs,
+        inputs=_measured(work, [FileState(r.path, r.end, r.lines, r.sha256) for r in logs]),
+        parameters={"epochs": {raw.path: raw.epochs for raw in logs}},
+        counts=dict(counts),
+    )
+
+
+def _scores_again(work: Work) -> None:
+    parts = [part for part in work.state.partitions.values() if part.scored is not None]
+    outputs = _measured(work, [part.scored for part in parts if part.scored is not None])
+    if not outputs:
+        return
+    counts: Counter[str] = Counter()
+    for part in parts:
+        counts.update(part.counts)
+    work.receipt(
+        "score",
+        outputs=outputs,
+        inputs=_measured(work, [part.evidence for part in parts]),
+        parameters={"scorer_version": SCORER_VERSION},
+        counts=dict(counts),
+    )
+
+
+def _measured(work: Work, files: list[FileState]) -> list[FileDigest]:
+    """The files as the state has them, with the marks that tell where one parts."""
+    return list(work.map("hashing", measure, [MeasureTask(work.store, file) for file in files]))
+
+
+class MeasureTask(msgspec.Struct, frozen=True):
+    """One file to hash, and what the state says of it."""
+
+    store: Store
+    file: FileState
+
+
+def measure(task: MeasureTask) -> FileDigest:
+    """The digest of a file that should be as the state says; without marks when it is not."""
+    store, file = task.store, task.file
+    if store.stat(file.path) is not None:
+        hasher = BlockHasher()
+        with store.open(file.path) as handle:
+            while block := handle.read(min(1 << 20, file.bytes - hasher.bytes)):
+                hasher.update(block)
+        digest = hasher.digest(file.path, file.rows)
+        if digest.sha256 == file.sha256:
+            return digest
+    return FileDigest(file.path, file.bytes, file.rows, file.sha256)

@@ -19,11 +19,13 @@ This package never writes, and never reads a clock or the environment.
 """
 
 from stillhouse.receipts.codec import (
+    RECEIPTS,
     Counts,
     build_receipt,
     compute_run_hash,
     decode_receipt,
     encode_receipt,
+    is_sound,
     last_sequence,
     list_receipts,
     receipt_path,
@@ -39,6 +41,7 @@ from stillhouse.receipts.verify import (
 )
 
 __all__ = [
+    "RECEIPTS",
     "BlockHasher",
     "Counts",
     "FileDigest",
@@ -51,6 +54,7 @@ __all__ = [
     "decode_receipt",
     "encode_receipt",
     "hash_prefix",
+    "is_sound",
     "last_sequence",
     "list_receipts",
     "newest_claim",

@@ -40,7 +40,7 @@ from stillhouse.receipts.statement import (
 )
 from stillhouse.records import validate
 
-FOLDER: Final = "receipts"
+RECEIPTS: Final = "receipts"
 
 _UNSEALED: Final = "0" * 64
 _OURS: Final = re.compile(r"urn:stillhouse:receipt:v[1-9][0-9]*\Z")
@@ -213,16 +213,21 @@ def seal_holds(data: bytes, receipt: Receipt) -> bool:
     return hashlib.sha256(unsealed).hexdigest() == seal
 
 
+def is_sound(data: bytes, receipt: Receipt) -> bool:
+    """True when a receipt's own hashes hold: `verify_lake` would find nothing wrong with it."""
+    return compute_run_hash(receipt) == receipt.run_hash and seal_holds(data, receipt)
+
+
 def receipt_path(stage: str, recorded_at: str, sequence: int, run_hash: str) -> str:
     """Where a receipt lives: names sort by time, then by sequence. The sequence is in it
     because a run may repeat an earlier one to its time and hash, and both have happened."""
     moment = datetime.fromisoformat(recorded_at).astimezone(UTC)
-    return f"{FOLDER}/{stage}/{moment:%Y%m%dT%H%M%S.%fZ}-{sequence:06}-{run_hash[:12]}.json"
+    return f"{RECEIPTS}/{stage}/{moment:%Y%m%dT%H%M%S.%fZ}-{sequence:06}-{run_hash[:12]}.json"
 
 
 def list_receipts(store: Store, stage: str = "") -> list[str]:
     """The paths of all receipts, or of one stage's, oldest ``recorded_at`` first."""
-    folder = f"{FOLDER}/{stage}" if stage else FOLDER
+    folder = f"{RECEIPTS}/{stage}" if stage else RECEIPTS
     paths = [entry.path for entry in store.list(folder) if entry.path.endswith(".json")]
     return sorted(paths, key=lambda path: (path.rpartition("/")[2], path))
 

@@ -50,8 +50,35 @@ Kind = Literal[
 ]
 
 
+_REPLACE: Final = (
+    "`stillhouse run` keeps it aside and writes a new one; if it stays, move it out of receipts/"
+)
+_ANEW: Final = "`stillhouse run` writes it anew"
+
+WAYS_OUT: Final[dict[Kind, str]] = {
+    "unreadable_receipt": _REPLACE,
+    "wrong_run_hash": _REPLACE,
+    "altered_receipt": _REPLACE,
+    "misplaced_receipt": "Move it to its place, or delete it if it is a copy",
+    "conflict": "Delete the one that is of another lake, then `stillhouse run`",
+    "unchained": "Delete .stillhouse, then `stillhouse run`: all receipts are made anew",
+    "missing": _ANEW,
+    "unreadable": "Check the disk, and the owner and mode of the file",
+    "wrong_size": _ANEW,
+    "wrong_hash": _ANEW,
+    "unreceipted": "`stillhouse run` receipts or removes what it knows; delete it otherwise",
+    "stale": "`stillhouse run` brings it up to date",
+}
+"""What helps, by kind of finding."""
+
+_LOG: Final = (
+    "Put the log back as it was, or `stillhouse run`, which reads it anew or says what to delete"
+)
+
+
 class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with one file: ``path``, according to ``receipt`` (empty when none).
+    """What is wrong with one file: ``path``, according to ``receipt`` (empty when none), and
+    what helps (``way_out``).
 
     The first byte that parts is ``start`` or later and before ``end``; ``line`` (from 1)
     is the line of ``start``. They are None where no place can be named.
@@ -64,6 +91,7 @@ class Finding(msgspec.Struct, frozen=True, kw_only=True):
     start: int | None = None
     end: int | None = None
     line: int | None = None
+    way_out: str = ""
 
 
 class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
@@ -130,6 +158,7 @@ def verify_lake(store: Store, engine: Engine | None = None) -> VerifyReport:
     found = [finding for finding in results if finding]
     found += chain + clashes + list(_unreceipted(store, live))
     problems += [_doubt(one, distrusted) for one in sorted(found, key=lambda one: one.path)]
+    problems, notes = _helped(problems, raw), _helped(notes, raw)
     written = sum(word.file is not None for words in history.values() for word in words)
     return VerifyReport(
         ok=not problems,
@@ -140,6 +169,13 @@ def verify_lake(store: Store, engine: Engine | None = None) -> VerifyReport:
         problems=problems,
         notes=notes,
     )
+
+
+def _helped(findings: Iterable[Finding], raw: dict[str, Claim]) -> list[Finding]:
+    return [
+        msgspec.structs.replace(one, way_out=_LOG if one.path in raw else WAYS_OUT[one.kind])
+        for one in findings
+    ]
 
 
 def _read_receipts(store: Store) -> tuple[list[_Read], list[Finding]]:
