@@ -42,6 +42,8 @@ from stillhouse.times import END_YEAR, FIRST_YEAR, read_time
         (" 1769860800123 ", "2026-01-31T12:00:00.123000Z"),
         ("1769860800.5", "2026-01-31T12:00:00.500000Z"),
         ("1612040912345", "2021-01-30T21:08:32.345000Z"),
+        ("1990010101234", "2033-01-22T12:35:01.234000Z"),
+        ("2026013112000", "2034-03-15T05:25:12Z"),
         (631152000, "1990-01-01T00:00:00Z"),
         ("2099-12-31T23:59:59Z", "2099-12-31T23:59:59Z"),
     ],
@@ -71,6 +73,9 @@ def test_every_spelling_of_a_time(spelt: str | float, read: str) -> None:
         "-1769860800",
         "1e300",
         "NaN",
+        "20260131121",
+        "202601311200000",
+        "2026-01-31T24:00:01Z",
         0,
         -1,
         631151999,
@@ -126,6 +131,19 @@ def test_seconds_and_milliseconds_agree(seconds: int) -> None:
     wanted = datetime.fromtimestamp(seconds, UTC).replace(tzinfo=None).isoformat() + "Z"
     spellings: list[str | float] = [seconds, seconds * 1000, str(seconds), str(seconds * 1000)]
     assert {read_time(spelling) for spelling in spellings} == {wanted}
+
+
+@given(st.integers(10**8, 10**18 - 1) | st.integers(1_990_010_100_000, 2_099_123_123_599))
+def test_a_number_in_quotes_is_the_number(number: int) -> None:
+    """Digits are Unix time, also where they could be read as a compact date."""
+    assert read_time(str(number)) == read_time(number)
+    assert read_time(f" {number}.5") == read_time(number + 0.5)
+
+
+def test_hour_24_is_never_written() -> None:
+    """A Python that reads the end of a day as hour 24 writes the next day; others refuse it."""
+    for spelt in ("2026-01-31T24:00:00Z", "2026-01-31T24:00:00", "2026-01-31T24:00:00.000+00:00"):
+        assert read_time(spelt) in (None, "2026-02-01T00:00:00Z")
 
 
 @given(st.text() | st.floats() | st.integers() | st.booleans() | st.none())

@@ -32,7 +32,7 @@ _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 _EPOCH_NAIVE: Final = datetime(1970, 1, 1)
 _FIRST_SECOND: Final = int(datetime(FIRST_YEAR, 1, 1, tzinfo=UTC).timestamp())
 _END_SECOND: Final = int(datetime(END_YEAR, 1, 1, tzinfo=UTC).timestamp())
-_NUMERIC: Final = re.compile(r"[0-9]{9,13}(\.[0-9]{1,9})?\Z")
+_NUMERIC: Final = re.compile(r"[0-9]{9,18}(\.[0-9]{1,9})?\Z")
 
 
 def read_time(value: str | float | None) -> str | None:
@@ -54,14 +54,19 @@ def unread_time(row: Mapping[str, Any]) -> str | None:
 
 
 def _from_text(text: str) -> str | None:
+    if text[4:5] != "-" and _NUMERIC.match(text):
+        # Before anything else: 13 digits are a compact date with any sign for the T, too.
+        return _from_unix(float(text) if "." in text else int(text))
     try:
         moment = datetime.fromisoformat(text)
     except ValueError:
         return _from_odd_text(text)
     if not FIRST_YEAR <= moment.year < END_YEAR:
-        return _from_odd_text(text)
+        return None
     zone = moment.tzinfo
-    if (zone is UTC or zone is None) and text[4:19:3] == "--T::" and text[17:19].isdigit():
+    # The hour 24, which newer Pythons read, is the next day's 0.
+    plain = text[4:19:3] == "--T::" and text[17:19].isdigit() and text[11:13] != "24"
+    if plain and (zone is UTC or zone is None):
         # In UTC and spelt nearly as we write it: cutting is far cheaper than formatting.
         if text[19:] == "Z":
             return text
@@ -71,14 +76,8 @@ def _from_text(text: str) -> str | None:
 
 
 def _from_odd_text(text: str) -> str | None:
-    """Numbers in quotes, blanks around, a small ``z``: what `fromisoformat` will not take.
-
-    Ten or thirteen digits can also be read as a compact date of a distant year, so a text
-    comes here too when its year is out of bounds.
-    """
+    """Blanks around, a small ``z``: what `fromisoformat` will not take."""
     trimmed = text.strip().upper()
-    if _NUMERIC.match(trimmed):
-        return _from_unix(float(trimmed) if "." in trimmed else int(trimmed))
     return _from_text(trimmed) if trimmed != text else None
 
 
