@@ -210,8 +210,14 @@ def test_only_run_logs_are_raw_files(tmp_path: Path) -> None:
     (tmp_path / "_kb" / "deeper").mkdir(parents=True)
     for name in ("b", "a", "audit_baselines", "deeper/c"):
         (tmp_path / "_kb" / f"{name}.jsonl").write_text("{}\n")
-    (tmp_path / "_kb" / "notes.md").write_text("x")
+    for name in ("notes.md", ".jsonl", ".b.jsonl"):
+        (tmp_path / "_kb" / name).write_text("{}\n")
     found, odd = raw_files(LocalStore(tmp_path))
     assert [raw.stem for raw in found] == ["a", "b"]
-    assert [note.partition(":")[0] for note in odd] == ["_kb/deeper/c.jsonl", "_kb/notes.md"]
+    assert [note.partition(":")[0] for note in odd] == [
+        "_kb/.b.jsonl",
+        "_kb/.jsonl",
+        "_kb/deeper/c.jsonl",
+        "_kb/notes.md",
+    ]
     assert MAX_LINE_BYTES > 1 << 20

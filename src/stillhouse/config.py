@@ -2,16 +2,24 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import tempfile
+import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 from stillhouse import __version__
 from stillhouse.errors import UsageError
 from stillhouse.records import is_utc_time, utc_text
+
+_SCRATCH: Final = "stillhouse-scratch-"
+_SCRATCH_NAME: Final = re.compile(rf"{_SCRATCH}[a-z0-9_]{{8}}")
+_YOUNG_SECONDS: Final = 60
 
 
 def now() -> str:
@@ -77,7 +85,37 @@ def version() -> str:
 
 
 @contextmanager
-def scratch_folder() -> Iterator[Path]:
-    """A local folder for what does not fit in memory, gone afterwards."""
-    with tempfile.TemporaryDirectory(prefix="stillhouse-") as folder:
-        yield Path(folder)
+def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
+    """A local folder for what does not fit in memory, gone afterwards; in the system's folder
+    for such, when no other is given. Those that killed runs of the same user left are swept:
+    what lives holds a lock on its folder."""
+    with tempfile.TemporaryDirectory(prefix=_SCRATCH, dir=parent) as folder:
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+        try:
+            with suppress(OSError):
+                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            _sweep_scratch(Path(folder).parent)
+            yield Path(folder)
+        finally:
+            os.close(handle)
+
+
+def _sweep_scratch(parent: Path) -> None:
+    """Remove folders of runs that are dead, named as only we name them and holding nothing but
+    files. What cannot be looked at or removed does no harm."""
+    for folder in parent.iterdir():
+        if not _SCRATCH_NAME.fullmatch(folder.name):
+            continue
+        with suppress(OSError):
+            handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+            try:
+                status = os.fstat(handle)
+                # A folder this young may be between being made and being locked.
+                old = time.time() - status.st_mtime > _YOUNG_SECONDS
+                if old and status.st_uid == os.getuid():
+                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                    for file in folder.iterdir():
+                        file.unlink()
+                    folder.rmdir()
+            finally:
+                os.close(handle)

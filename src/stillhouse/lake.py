@@ -15,7 +15,7 @@ from zlib import crc32
 import msgspec
 
 from stillhouse.errors import LakeChangedError, LakeError
-from stillhouse.interfaces import Store
+from stillhouse.interfaces import Entry, Store
 
 RAW: Final = "_kb"
 EVIDENCE: Final = "evidence"
@@ -116,10 +116,14 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
     found, odd = [], []
     for entry in store.list(RAW):
         inside = entry.path[len(RAW) + 1 :]
-        if "/" in inside or not inside.endswith(".jsonl"):
+        if inside.startswith("."):
+            odd.append(f"{entry.path}: its name starts with a dot; not read")
+        elif "/" in inside or not inside.endswith(".jsonl"):
             odd.append(f"{entry.path}: not a run log (those are {RAW}/<stem>.jsonl); left alone")
         elif stem_of(inside) not in NOT_RUN_LOGS:
-            found.append(RawFile(entry.path, stem_of(inside), entry.size, entry.fingerprint))
+            found.append(
+                RawFile(entry.path, stem_of(inside), entry.size, _fingerprint(store, entry))
+            )
     root = store.local_path(RAW)
     if root is not None:
         if not root.is_dir():
@@ -127,7 +131,7 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
         names = {raw.path for raw in found}
         for child in sorted(root.glob("*.jsonl")):
             path = f"{RAW}/{child.name}"
-            if path not in names and child.stem not in NOT_RUN_LOGS:
+            if path not in names and child.stem not in NOT_RUN_LOGS and child.name[0] != ".":
                 kind = "a symbolic link that is broken or leaves the lake"
                 if not child.is_symlink():
                     kind = "a folder" if child.is_dir() else "not a regular file"
@@ -135,6 +139,18 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
                 # A name need not be text; a note must be.
                 odd.append(f"{_shown(path)}: {kind}; not read")
     return sorted(found, key=lambda raw: raw.stem), odd
+
+
+def _fingerprint(store: Store, entry: Entry) -> str:
+    """A log's fingerprint with its time of status change, where it is on a disk: an edit that
+    keeps the size and puts the time of change back still shows. Only logs can have it, since
+    moving a file into place sets that time, and we never move a log."""
+    local = store.local_path(entry.path)
+    try:
+        return f"{entry.fingerprint}-{local.stat().st_ctime_ns}" if local else entry.fingerprint
+    except OSError:
+        # Gone since it was listed: reading it will say so.
+        return entry.fingerprint
 
 
 def _shown(path: str) -> str:

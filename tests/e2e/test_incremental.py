@@ -4,6 +4,7 @@ was edited, deleted or replaced is made anew as it was."""
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
@@ -303,6 +304,69 @@ def test_a_run_that_repeats_another_keeps_its_receipts(tmp_path: Path) -> None:
         assert _verified(tmp_path)
 
 
+@pytest.mark.parametrize(
+    "stages", [["evidence"], ["score"], ["evidence", "sft", "rag"], ["dataset"], None]
+)
+@pytest.mark.parametrize("spoil", ["lost", "edited", "not JSON"])
+def test_receipts_are_made_up_for(
+    stages: list[str] | None, spoil: str, grown: Path, tmp_path: Path
+) -> None:
+    """Receipts that are lost or damaged are said and made up for: `verify` is clean again, the
+    derived files are as they were, and a lost state still gives each row its time."""
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    before = files(lake)
+    spoilt = [
+        path
+        for path in (lake / "receipts").rglob("*.json")
+        if stages is None or path.parent.name in stages
+    ]
+    assert spoilt
+    for path in spoilt:
+        if spoil == "lost":
+            path.unlink()
+        else:
+            text = path.read_text()
+            path.write_text(text.replace('"rows": 2', '"rows": 3') if spoil == "edited" else "{")
+    assert not _verified(lake)
+    notes = run(lake, FAR).notes
+    said = "is gone" if spoil == "lost" else "is not as it was written"
+    assert any(f"{said}" in note and "a new receipt names its files" in note for note in notes)
+    assert _verified(lake)
+    assert files(lake) == before
+    assert run(lake, FAR).notes == []
+    shutil.rmtree(lake / ".stillhouse")
+    run(lake, FAR)
+    assert files(lake) == before
+    assert _verified(lake)
+
+
+@pytest.mark.parametrize("spoil", ["lost", "not JSON"])
+def test_a_state_and_a_receipt_lost_together(spoil: str, grown: Path, tmp_path: Path) -> None:
+    """Nobody can tell which receipt is missing when the state is lost too: all are made up for."""
+    for number in range(len(list((grown / "receipts").rglob("*.json")))):
+        lake = tmp_path / str(number)
+        shutil.copytree(grown, lake)
+        path = sorted((lake / "receipts").rglob("*.json"))[number]
+        path.unlink() if spoil == "lost" else path.write_text("{")
+        shutil.rmtree(lake / ".stillhouse")
+        run(lake, FAR)
+        check_accounted(lake)
+        assert _verified(lake)
+
+
+@pytest.mark.parametrize("command", ["evidence", "score", "export"])
+def test_each_stage_makes_up_for_receipts(command: str, grown: Path, tmp_path: Path) -> None:
+    """Whichever command comes first; after the stages that follow it `verify` is clean."""
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    shutil.rmtree(lake / "receipts")
+    order = ["evidence", "score", "export"]
+    for stage in order[order.index(command) :]:
+        assert program([stage, str(lake), "--engine", "inline"]) == 0
+    assert _verified(lake)
+
+
 def test_a_torn_lines_refusal_is_made_anew(grown: Path, tmp_path: Path) -> None:
     """The refusal of an unfinished last line is a derived file like any other."""
     shutil.copytree(grown, tmp_path / "lake")
@@ -382,6 +446,19 @@ def test_a_changed_log_is_noticed_and_read_anew(tmp_path: Path) -> None:
         check_accounted(lake)
         assert files(lake) == files(from_scratch(lake, lake / "other"))
         assert _verified(lake)
+
+
+def test_an_edit_that_hides_is_noticed(tmp_path: Path) -> None:
+    """An edit in place that keeps the size and puts the time of change back is still seen."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 6))
+    run(tmp_path)
+    status = log.stat()
+    with log.open("r+b") as handle:
+        handle.write(rows(0, 6).replace(b"module 1 ", b"module 9 "))
+    os.utime(log, ns=(status.st_atime_ns, status.st_mtime_ns))
+    assert any("changed where it had been read" in note for note in run(tmp_path).notes)
+    check_accounted(tmp_path)
+    assert _verified(tmp_path)
 
 
 def test_a_truncated_log_is_read_anew(tmp_path: Path) -> None:

@@ -457,3 +457,10 @@ def test_listing_is_fast(lake: Path) -> None:
         assert sum(1 for _ in store.list("evidence")) == 960
         took.append(time.perf_counter() - begin)
     assert min(took) < 0.05
+
+
+@pytest.mark.skipif(not Path("/proc/self").exists(), reason="needs /proc")
+def test_a_folder_that_cannot_be_made() -> None:
+    """Where the file system makes no folders, the error is one line and comes at once."""
+    with pytest.raises(StorageError, match="cannot make the folder"):
+        LocalStore("/proc/nothing/here", create=True)

@@ -79,7 +79,9 @@ def make_folders(folder: str, *, durable: bool = True) -> None:
         return
     except FileNotFoundError:
         make_folders(os.path.dirname(folder), durable=durable)
-        return make_folders(folder, durable=durable)
+        # Once more, not until it works: a file system like /proc never lets it.
+        with suppress(FileExistsError):
+            os.mkdir(folder)
     if durable:
         sync_folder(os.path.dirname(folder))
 
