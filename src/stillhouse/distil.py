@@ -42,7 +42,7 @@ from stillhouse.planning import (
 )
 from stillhouse.receipts import FileDigest
 from stillhouse.records import SCORER_VERSION
-from stillhouse.refusals import Drops, find_repeats, quarantine_path, write_refused
+from stillhouse.refusals import Drops, Refusing, find_repeats, quarantine_path, write_refused
 from stillhouse.sources import undefined
 from stillhouse.state import FileState, PartitionState, RawState
 from stillhouse.work import Work, is_intact
@@ -172,10 +172,10 @@ def _finish_stem(
     counts: Counter[str] = Counter()
     for result in results:
         counts.update(result.counts)
-    pieces = [(number, piece) for number, result in enumerate(results) for piece in result.pieces]
-    drops = find_repeats(work, stem, plan.old is not None, [piece for _, piece in pieces])
+    pieces = [piece for result in results for piece in result.pieces]
+    drops = find_repeats(work, stem, plan.old is not None, pieces)
     before = {path: part.counts for path, part in work.state.partitions.items()} if plan.old else {}
-    assembled = _assemble(work, plan, [piece for _, piece in pieces], drops, with_scores)
+    assembled = _assemble(work, plan, pieces, drops, with_scores)
     categories: Counter[str] = Counter()
     for written in assembled:
         # A repeated row has a category too, but is neither evidence nor scored.
@@ -184,12 +184,10 @@ def _finish_stem(
     for name in CATEGORY_CODE:
         counts.pop(name, None)
     counts["evidence"] = sum(categories.values())
-    if drops:
-        counts["duplicate"] = sum(map(len, drops.values()))
-    kept_refusals = work.state.quarantine.get(stem) if plan.old else None
-    refused = write_refused(
-        work, stem, plan.raw.path, kept_refusals, plan.old is None, results, tail, pieces, drops
-    )
+    if drops.total:
+        counts["duplicate"] = drops.total
+    done = Refusing(stem, plan.raw.path, plan.old is None, results, tail, pieces, drops)
+    refused = write_refused(work, done)
     if tail is not None:
         counts.update(tail.counts)
     raw = _remember_raw(work, plan, counts, tail)
@@ -233,22 +231,29 @@ def _assemble(
     old = {part.day: part for part in work.state.partitions.values() if part.stem == stem}
     days: dict[str, list[int]] = {}
     for number, piece in enumerate(pieces):
-        if len(drops.get(number, ())) < piece.index.size // ROW.itemsize:
+        if drops.count(number) < piece.index.size // ROW.itemsize:
             days.setdefault(piece.day, []).append(number)
     if plan.old is None:
         for gone in old.values():
             forget(work, gone)
         old = {}
-    tasks = []
-    for day in sorted(days):
-        joined = [pieces[number] for number in days[day]]
-        lost = {at: sorted(drops[n]) for at, n in enumerate(days[day]) if n in drops}
-        part = old.get(day)
-        if part is not None:
-            joined.insert(0, _whole(part))
-            lost = {at + 1: rows for at, rows in lost.items()}
-        tasks.append(AssembleTask(work.store, day, stem, joined, lost, work.staging, with_scores))
-    done = list(work.map("writing", assemble, tasks))
+
+    def tasks() -> Iterator[AssembleTask]:
+        # One at a time: the rows to drop are listed one by one.
+        for day in sorted(days):
+            joined = [pieces[number] for number in days[day]]
+            part = old.get(day)
+            if part is not None:
+                joined.insert(0, _whole(part))
+            first = len(joined) - len(days[day])
+            lost = {
+                first + at: drops.of(number)["place"].tolist()
+                for at, number in enumerate(days[day])
+                if drops.count(number)
+            }
+            yield AssembleTask(work.store, day, stem, joined, lost, work.staging, with_scores)
+
+    done = list(work.map("writing", assemble, tasks()))
     for written in done:
         _remember(work, written)
     return done

@@ -39,6 +39,7 @@ class Buckets:
         self._shift = np.uint64(64 - bits) if bits else None
         self._paths = [folder / f"{name}-{number}" for number in range(1 << bits)]
         self._dtype = dtype
+        self._block_rows = rows_per_bucket
         self._held: list[Rows] = []
 
     def add(self, keys: U64, rows: Rows) -> None:
@@ -68,6 +69,27 @@ class Buckets:
                 rows = np.fromfile(path, dtype=self._dtype)
                 path.unlink()
                 yield rows
+
+    @property
+    def spilled(self) -> bool:
+        """True when there is more than one bucket, and they are on disk."""
+        return self._shift is not None
+
+    def in_blocks(self) -> Iterator[Iterator[Rows]]:
+        """The buckets, each once and in blocks: however many rows share one key, memory holds a
+        block. Each bucket must be read to its end before the next."""
+        if not self.spilled:
+            yield iter(self)
+            return
+        for path in self._paths:
+            if path.exists():
+                yield self._blocks(path)
+                path.unlink()
+
+    def _blocks(self, path: Path) -> Iterator[Rows]:
+        size = self._dtype.itemsize * self._block_rows
+        for offset in range(0, path.stat().st_size, size):
+            yield np.fromfile(path, dtype=self._dtype, count=self._block_rows, offset=offset)
 
 
 class Spill(NamedTuple):

@@ -98,7 +98,7 @@ class Work:
         # No two runs share a folder (``scratch`` is a new one each time): a worker that
         # outlives a killed run must not write its unit among the files of the next one.
         self._folder = f"{STAGING}/{scratch.name}"
-        self._blobs = 0
+        self._blobs = self._numbers = 0
         self._known = _known(state)
 
     # ------------------------------------------------------------------------- staging
@@ -118,6 +118,12 @@ class Work:
         """A new scratch path in the lake, for a unit's lines."""
         self._blobs += 1
         return f"{self._folder}/blobs/{self._blobs}"
+
+    def next_number(self) -> int:
+        """A number that no file in the scratch folder has in its name yet. Names of stems stay
+        out of it: with a suffix they may be longer than a name may be."""
+        self._numbers += 1
+        return self._numbers
 
     def remove(self, path: str) -> None:
         """Let a file go at the commit, unless it is written again."""
