@@ -78,53 +78,46 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
 
     for number, result in enumerate(work.map("reading", ingest, remembered())):
         results[stems[number]].append(result)
-    evidence: list[FileDigest] = []
-    scored: list[FileDigest] = []
-    inputs: list[FileDigest] = []
-    read_before: dict[str, int] = {}
-    counts: Counter[str] = Counter()
-    categories: Counter[str] = Counter()
-    for plan in plans:
-        done = _finish_stem(
-            work, plan, results[plan.raw.stem], torn.get(plan.raw.stem), with_scores
-        )
-        counts.update(done.counts)
-        categories.update(done.categories)
-        evidence += done.evidence
-        scored += done.scored
-        inputs.append(done.raw)
-        read_before[plan.raw.path] = done.standing
+    done = [
+        _finish_stem(work, plan, results[plan.raw.stem], torn.get(plan.raw.stem), with_scores)
+        for plan in plans
+    ]
     left = [path for path in orphans if path in work.removed]
     if left:
-        work.notes.append(
-            f"{left[0]}: no raw row stands behind it; removed ({len(left)} such files)"
-        )
-    if evidence or work.removed or work.gone:
-        _receipts(work, evidence, scored, inputs, read_before, dict(counts), dict(categories))
+        said = f"no raw row stands behind it; removed ({len(left)} such files)"
+        work.notes.append(f"{left[0]}: {said}")
+    counts: Counter[str] = Counter()
+    categories: Counter[str] = Counter()
+    for stem in done:
+        counts.update(stem.counts)
+        categories.update(stem.categories)
+    if done or left or work.gone:
+        _receipts(work, plans, done, dict(counts), dict(categories))
     return StageCounts(dict(counts), dict(categories) if with_scores else {})
 
 
 def _receipts(
     work: Work,
-    evidence: list[FileDigest],
-    scored: list[FileDigest],
-    inputs: list[FileDigest],
-    read_before: dict[str, int],
+    plans: list[Plan],
+    done: list[_Done],
     counts: dict[str, int],
     categories: dict[str, int],
 ) -> None:
-    if work.changed(evidence):
-        parameters: dict[str, object] = {"read_before": read_before}
-        evidence = evidence or _subject(work)
+    evidence = [file for stem in done for file in stem.evidence]
+    scored = [file for stem in done for file in stem.scored]
+    if work.changed(evidence) or any(plan.rewritten for plan in plans):
         work.receipt(
-            "evidence", outputs=evidence, inputs=inputs, parameters=parameters, counts=counts
+            "evidence",
+            outputs=evidence or _subject(work),
+            inputs=[stem.raw for stem in done],
+            parameters={"read_before": {plan.raw.path: plan.standing for plan in plans}},
+            counts=counts,
         )
     if scored and work.changed(scored):
-        sources = [file for file in evidence if not file.path.startswith(QUARANTINE)]
         work.receipt(
             "score",
             outputs=scored,
-            inputs=sources,
+            inputs=[file for file in evidence if not file.path.startswith(QUARANTINE)],
             parameters={"scorer_version": SCORER_VERSION},
             counts=categories,
         )
@@ -147,7 +140,6 @@ class _Done(NamedTuple):
     evidence: list[FileDigest]
     scored: list[FileDigest]
     raw: FileDigest
-    standing: int
     counts: dict[str, int]
     categories: dict[str, int]
 
@@ -194,7 +186,7 @@ def _finish_stem(
     scored = [part.scored for part in assembled if part.scored is not None]
     kept = {name: n for name, n in categories.items() if n}
     evidence = [part.evidence for part in assembled] + refused
-    return _Done(evidence, scored, raw, plan.standing, dict(counts), kept)
+    return _Done(evidence, scored, raw, dict(counts), kept)
 
 
 def _remember_raw(

@@ -39,7 +39,7 @@ class Plan(NamedTuple):
     """How one raw file is read: from ``scan``'s position on; ``old`` is what stays.
 
     Lines up to ``standing`` are as earlier runs read them, at the times in ``epochs``, whether
-    they are read again or not.
+    they are read again or not. ``rewritten`` says that receipts tell of bytes that are gone.
     """
 
     raw: RawFile
@@ -47,6 +47,7 @@ class Plan(NamedTuple):
     old: RawState | None
     epochs: list[Epoch]
     standing: int = 0
+    rewritten: bool = False
 
 
 def epochs_after(epochs: list[Epoch], standing: int, end: int, recorded_at: str) -> list[Epoch]:
@@ -89,7 +90,8 @@ def plan_file(work: Work, raw: RawFile) -> Plan | None:
         return Plan(raw, scan, old, epochs, standing)
     work.notes.append(f"{raw.path}: {_why(old, standing, same_code)}")
     # Rows that were there before keep the time of their first run (SPEC L2).
-    return Plan(raw, RawScan(work.store, raw.path, raw.size), None, epochs, standing)
+    fresh = RawScan(work.store, raw.path, raw.size)
+    return Plan(raw, fresh, None, epochs, standing, not unchanged)
 
 
 def let_go(work: Work, files: list[RawFile]) -> list[str]:

@@ -448,6 +448,15 @@ def test_a_changed_log_is_noticed_and_read_anew(tmp_path: Path) -> None:
         assert _verified(lake)
 
 
+def test_a_log_rewritten_to_the_same_effect(tmp_path: Path) -> None:
+    """A log whose bytes changed while nothing made of it did has a receipt of its new bytes."""
+    log = put(tmp_path, "scrum_reviews", b"\n\n")
+    run(tmp_path)
+    log.write_bytes(b"\n")
+    run(tmp_path, SECOND)
+    assert _verified(tmp_path)
+
+
 def test_an_edit_that_hides_is_noticed(tmp_path: Path) -> None:
     """An edit in place that keeps the size and puts the time of change back is still seen."""
     log = put(tmp_path, "scrum_reviews", rows(0, 6))
