@@ -131,22 +131,19 @@ def let_go(work: Work, files: list[RawFile]) -> list[str]:
 
 def forget(work: Work, part: PartitionState) -> None:
     """Let a partition's files go."""
-    # All three, whatever the state knows: scored runs wait beside evidence that has grown.
+    # All three, whatever the state knows: scored runs wait beside evidence that has grown. Also
+    # where a file is not there: receipts that name it should hear that it is gone.
     for path in (
         part.evidence.path,
         partition_path(SCORED, part.day, part.stem),
         index_path(part.day, part.stem),
     ):
-        if work.store.stat(path) is not None:
-            work.remove(path)
+        work.remove(path)
     work.state.partitions.pop(part.evidence.path, None)
 
 
 def _forget_stem(work: Work, stem: str) -> None:
     for part in [part for part in work.state.partitions.values() if part.stem == stem]:
-        # Though they are not there: receipts should say so.
-        for path in (part.evidence.path, partition_path(SCORED, part.day, stem)):
-            work.remove(path)
         forget(work, part)
     for name in (stem, torn_name(stem)):
         refused = work.state.quarantine.pop(name, None)

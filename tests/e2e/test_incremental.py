@@ -448,6 +448,18 @@ def test_a_changed_log_is_noticed_and_read_anew(tmp_path: Path) -> None:
         assert _verified(lake)
 
 
+def test_a_day_that_is_lost_and_then_cut_off(tmp_path: Path) -> None:
+    """Files that were deleted before their rows went from the log are said to be gone."""
+    log = put(tmp_path, "scrum_reviews", rows(0, 6))
+    run(tmp_path)
+    for top in ("evidence", "scored-runs"):
+        shutil.rmtree(tmp_path / top / "2026" / "02" / "03")
+    log.write_bytes(rows(0, 2))
+    run(tmp_path, SECOND)
+    check_accounted(tmp_path)
+    assert _verified(tmp_path)
+
+
 def test_a_log_rewritten_to_the_same_effect(tmp_path: Path) -> None:
     """A log whose bytes changed while nothing made of it did has a receipt of its new bytes."""
     log = put(tmp_path, "scrum_reviews", b"\n\n")
