@@ -521,6 +521,10 @@ def test_counts_are_whole_and_not_below_their_least() -> None:
     assert count_problems("n", 2.0) == []
     assert count_problems("n", 2.5) == ["n: 2.5 is not a whole number"]
     assert count_problems("n", 0, least=1) == ["n: 0 is below 1"]
+    assert count_problems("n", 2**70) == []
+    for huge in (1e300, -1e300, 2.0**63):
+        (said,) = count_problems("n", huge)
+        assert said.startswith(f"n: {huge} is too large")
 
 
 @pytest.mark.parametrize(

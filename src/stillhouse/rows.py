@@ -42,6 +42,7 @@ Time = str | int | float | None
 TIME_FIELDS: Final = ("timestamp", "ts", "at", "created_at", "reviewed_at")
 """Where a row may carry its time; the first that can be read is the row's."""
 
+_INEXACT: Final = 2.0**63
 _BOM: Final = b"\xef\xbb\xbf"
 _ROLES: Final[Mapping[str, ModelRole]] = {role: role for role in get_args(ModelRole)}
 _DECISIONS: Final[Mapping[str, OverrideDecision]] = {
@@ -323,6 +324,8 @@ def observer_word(verdict: str | None) -> ObserverVerdict | None:
 
 def count_problems(name: str, value: float, least: int = 0) -> list[str]:
     """What is wrong with a count: it must be whole, and at least ``least``."""
+    if isinstance(value, float) and abs(value) >= _INEXACT:
+        return [f"{name}: {value} is too large for a number with a point to be a count"]
     if value != int(value):
         return [f"{name}: {value} is not a whole number"]
     return [f"{name}: {value} is below {least}"] if value < least else []

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
@@ -184,3 +186,62 @@ def test_a_log_that_no_source_reads_is_named(tmp_path: Path, stillhouse: Command
         assert f"note: mode_experiment: {said}; did you mean mode_experiments?\n" in told.err
         assert f"note: chat_log: {said}\n" in told.err
         assert len(json.loads(told.out)["notes"]) == 2
+
+
+# ------------------------------------------------------------------------- the streams
+
+
+def _shell(lake: Path, line: str, **more: str) -> subprocess.CompletedProcess[bytes]:
+    """A line of shell in which ``$RUN`` is the program and ``$LAKE`` the lake."""
+    told = {"RUN": f"{sys.executable} -m stillhouse", "LAKE": str(lake), **more}
+    return subprocess.run(
+        ["bash", "-o", "pipefail", "-c", line],
+        env=environment() | told,
+        capture_output=True,
+        check=False,
+    )
+
+
+def test_json_is_utf_8_whatever_the_terminal_speaks(tmp_path: Path) -> None:
+    """JSON has no other encoding; a lake's name may hold anything."""
+    lake = tmp_path / "Brennerei Müller"
+    put(lake, "scrum_reviews", row(0, file="straße.py") + b"\n" + b"{torn\n")
+    _shell(lake, '$RUN run "$LAKE" --engine inline')
+    told = _shell(lake, '$RUN inspect "$LAKE" --json', PYTHONIOENCODING="ascii")
+    assert told.returncode == 0, told.stderr
+    assert json.loads(told.stdout.decode())["sources"]
+
+
+def test_json_without_a_place_to_go_is_an_error_of_one_line(tmp_path: Path) -> None:
+    """Standard output is closed: nobody could read it."""
+    put(tmp_path, "scrum_reviews", rows(0, 2))
+    told = _shell(tmp_path, '$RUN run "$LAKE" --engine inline --json >&-')
+    assert told.returncode == 2
+    assert told.stderr.count(b"\n") == 1
+    assert told.stderr.startswith(b"error: standard output is closed")
+
+
+def test_a_reader_that_has_seen_enough_is_no_failure(tmp_path: Path) -> None:
+    """``| head`` closes the pipe while tables are written."""
+    put(tmp_path, "scrum_reviews", rows(0, 2))
+    _shell(tmp_path, '$RUN run "$LAKE" --engine inline')
+    line = '{ sleep 2; $RUN inspect "$LAKE" 2>&1; echo "code $?" >&3; } 3>"$LAKE/code" | true'
+    _shell(tmp_path, line)
+    assert (tmp_path / "code").read_text() == "code 0\n"
+
+
+def test_ctrl_c_says_what_became_of_the_lake(tmp_path: Path) -> None:
+    """Exit code 130, one line, no traceback."""
+    put(tmp_path, "scrum_reviews", rows(0, 40_000))
+    with subprocess.Popen(
+        [sys.executable, "-m", "stillhouse", "run", str(tmp_path), "--engine", "inline"],
+        env=environment(),
+        stderr=subprocess.PIPE,
+    ) as run:
+        deadline = time.monotonic() + 60
+        while not (tmp_path / ".stillhouse" / "staging").exists() and time.monotonic() < deadline:
+            time.sleep(0.01)
+        run.send_signal(signal.SIGINT)
+        _, said = run.communicate()
+    assert run.returncode == 130
+    assert said == b"stopped; the lake is as it was before the step that was under way\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, Final
 
 import typer
 from typer.core import TyperCommand
@@ -25,6 +25,10 @@ app = typer.Typer(
     rich_markup_mode="rich",
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
+
+
+STOPPED: Final = 130
+"""The exit code of what Ctrl-C ended, as shells have it."""
 
 
 def _version(wanted: bool) -> None:
@@ -80,19 +84,22 @@ def run(arguments: Sequence[str] | None = None) -> int:
     try:
         given = list(arguments) if arguments is not None else None
         code = app(args=given, prog_name="stillhouse", standalone_mode=False)
+        if code == STOPPED:  # Ctrl-C, as typer tells of it
+            output.say("stopped; the lake is as it was before the step that was under way")
     except TyperException as error:
         if words := error.format_message().removesuffix("."):
             output.fail(f"{words.replace('Value error, ', '')}. Say `{_command(error)} --help`.")
         return 2
     except (typer.Abort, KeyboardInterrupt):
-        output.say("stopped; the lake is as it was before the step that was under way")
-        return 130
+        return STOPPED
     except StillhouseError as error:
         output.fail(str(error))
         return error.exit_code
     except BrokenPipeError:
-        # The reader (head, less) has seen enough; closing stdout again must not complain.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        # The reader (head, less) has seen enough; closing its pipe again must not complain.
+        nowhere = os.open(os.devnull, os.O_WRONLY)
+        for stream in filter(None, (sys.stdout, sys.stderr)):
+            os.dup2(nowhere, stream.fileno())
         return 0
     except OSError as error:
         # The lake's own files are the store's to speak for; what is left is this machine's:

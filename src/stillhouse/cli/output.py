@@ -13,10 +13,19 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 from rich.table import Table
 from rich.text import Text
 
+from stillhouse.errors import UsageError
 from stillhouse.work import Progress as Hears
 from stillhouse.work import silent
 
-err = Console(stderr=True, highlight=False)
+
+class _Screen(Console):
+    """Standard error, which may go away while we write: `head` has seen enough."""
+
+    def on_broken_pipe(self) -> None:
+        raise BrokenPipeError
+
+
+err = _Screen(stderr=True, highlight=False)
 if not err.is_terminal:
     # A log or a pipe scrolls sideways: better one long line than a path cut in pieces.
     err.width = 120
@@ -38,8 +47,15 @@ def note(line: str) -> None:
 
 
 def emit(value: Any) -> None:
-    """One JSON document on stdout."""
-    sys.stdout.write(msgspec.json.format(msgspec.json.encode(value), indent=2).decode() + "\n")
+    """One JSON document on stdout, in UTF-8 whatever the terminal's encoding: JSON has no other."""
+    if sys.stdout is None:
+        raise UsageError(
+            "standard output is closed, so there is nowhere to write JSON to",
+            way_out="Leave --json out, or send it to a file.",
+        )
+    sys.stdout.flush()
+    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.buffer.flush()
 
 
 def table(
