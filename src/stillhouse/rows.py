@@ -324,7 +324,7 @@ def observer_word(verdict: str | None) -> ObserverVerdict | None:
 
 def count_problems(name: str, value: float, least: int = 0) -> list[str]:
     """What is wrong with a count: it must be whole, and at least ``least``."""
-    if isinstance(value, float) and abs(value) >= _INEXACT:
+    if not isinstance(value, int) and abs(value) >= _INEXACT:
         return [f"{name}: {value} is too large for a number with a point to be a count"]
     if value != int(value):
         return [f"{name}: {value} is not a whole number"]
