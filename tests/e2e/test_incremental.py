@@ -334,7 +334,7 @@ def test_receipts_are_made_up_for(
     assert any(f"{said}" in note and "a new receipt names its files" in note for note in notes)
     assert _verified(lake)
     assert files(lake) == before
-    assert run(lake, FAR).notes == []
+    assert not any("receipt" in note for note in run(lake, FAR).notes)
     shutil.rmtree(lake / ".stillhouse")
     run(lake, FAR)
     assert files(lake) == before
