@@ -40,11 +40,13 @@ _KEYS: Final = [(name, re.compile(name + _KEY)) for name in (b"SECRET_KEY", b"se
 
 def has_setting(data: bytes) -> bool:
     """Whether a setting is named whose value the filter for dense runs may not see."""
-    return _UNDERSCORE in data and data.find(b"SECRET_KEY") >= 0
+    return _UNDERSCORE in data and _K in data and data.find(b"SECRET_KEY") >= 0
 
 
 _UNDERSCORE: Final = ord("_")
 _DASH: Final = ord("-")
+_K: Final = ord("K")
+_W: Final = ord("W")
 
 
 def login_spans(data: bytes, lenient: bool) -> list[Span]:
@@ -55,7 +57,7 @@ def login_spans(data: bytes, lenient: bool) -> list[Span]:
             _add(spans, _OPTION, data, "password", looks_password)
         if data.find(b"login") >= 0:
             _add(spans, _NETRC, data, "password", looks_password)
-    if data.find(b"PASSWORD") >= 0:
+    if _W in data and data.find(b"PASSWORD") >= 0:
         _add(spans, _SETTING, data, "password", looks_password)
     if _DASH in data and data.find(b"curl ") >= 0:
         if lenient and (b" -u" in data or b" -U" in data or b"user" in data):
