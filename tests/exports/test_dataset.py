@@ -344,6 +344,14 @@ def _small() -> DatasetStats:
     return stats
 
 
+def test_the_card_warns_of_calls_of_tools_that_nobody_announced() -> None:
+    """A log that does not hold the tools gives rows that a template shows badly."""
+    assert "1 rows call tools, and their logs do not say which" in dataset_card(_small())
+    stats = DatasetStats()
+    stats.add("sft", "train", "audits", "accepted", b"1", ASK, _call({}), declared=True)
+    assert "call tools, and" not in dataset_card(stats)
+
+
 def test_the_front_matter_names_only_files_that_hold_rows() -> None:
     """Configs and splits with their sizes; an empty one would make the loader fail."""
     yaml = pytest.importorskip("yaml")

@@ -106,7 +106,8 @@ def test_a_head_is_the_place_of_the_first_line_that_shows_a_key() -> None:
         data = b"".join(line + b"\n" for line in lines)
         (head,) = heads
         assert data[head.start : head.start + head.size] == lines[2] + b"\n"
-    assert collector.stats.split("unpaired", "train").tool_rows == 2
+    counted = collector.stats.split("unpaired", "train")
+    assert (counted.tool_rows, counted.undeclared_rows) == (2, 2)
 
 
 def test_secrets_are_counted_by_kind_over_all_sections() -> None:

@@ -121,6 +121,8 @@ def verify(lake: Lake, json: Json = False) -> int:
                 ["problem", "file", "detail"],
                 [(found.kind, found.path, found.detail) for found in report.problems],
             )
+        for words in dict.fromkeys(found.way_out for found in report.problems if found.way_out):
+            output.say(words)
         for found in report.notes:
             output.note(f"{found.path}: {found.detail}")
         bad = f"{len(report.problems):,} that do not hold"

@@ -19,12 +19,12 @@ from stillhouse.exports.chunks import Chunks, Layout
 from stillhouse.exports.firewall import REASONS, ExportOptions
 from stillhouse.exports.partitions import Partition, blocks, digest, find_partitions
 from stillhouse.exports.rulings import rule
-from stillhouse.exports.units import units
+from stillhouse.exports.units import OWN_CODE, units
 from stillhouse.index import ROW, Rows
 from stillhouse.lake import DISTILLED, QUARANTINE, Span
 from stillhouse.receipts import FileDigest
 from stillhouse.records import QuarantineRow
-from stillhouse.sources import code_of
+from stillhouse.sources import code_of, text_of
 from stillhouse.spill import U8, Spill
 from stillhouse.state import ExportState
 from stillhouse.work import Work, is_intact
@@ -68,7 +68,8 @@ def export(work: Work, kinds: Iterable[str], options: ExportOptions) -> Exported
     # The dataset is made of the other exports: their refused rows are its own too.
     wanted: list[str] = [kind for kind in KINDS if kind in asked or "dataset" in asked]
     partitions = find_partitions(work)
-    code = [code_of(stem) for stem in sorted({part.stem for part in partitions})]
+    code = [text_of(OWN_CODE)]
+    code += [code_of(stem) for stem in sorted({part.stem for part in partitions})]
     inputs = digest([part.identity for part in partitions] + [work.version, *code])
     chosen = msgspec.json.encode(options).decode()
     stale = [kind for kind in wanted if not _is_current(work, kind, inputs, chosen)]

@@ -132,6 +132,13 @@ def _body(stats: DatasetStats, form: Form, made_by: str) -> Iterator[str]:
             ("config", "split", "rows", "bytes", "with tool calls"),
             [(c, s, f"{n.rows:,}", f"{n.size:,}", f"{n.tool_rows:,}") for c, s, n in files],
         )
+        if undeclared := sum(counted.undeclared_rows for _, _, counted in files):
+            yield (
+                f"{undeclared:,} rows call tools, and their logs do not say which tools there were:"
+                " `tools` is null. A chat template then shows calls of tools that nobody announced."
+                " Log the `tools` that the model was given."
+            )
+            yield ""
         yield from _composition(files)
         yield from _lengths(files)
     yield "## What was kept out"

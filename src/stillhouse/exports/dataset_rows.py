@@ -132,7 +132,8 @@ class Collector:
             self._head(f"{section.name}-lineage", bits, section.lineage, lineage)
         section.rows.append(row)
         section.lineage.append(lineage)
-        section.stats.add(self._stem, joined.scored.category, row, prompt, answer)
+        declared = bool(joined.words.tools)
+        section.stats.add(self._stem, joined.scored.category, row, prompt, answer, declared)
         if secrets:
             for kind, times in count_marks(row, secrets).items():
                 self._redacted[f"redacted/{kind}"] += times

@@ -59,11 +59,13 @@ class Lengths(msgspec.Struct):
 
 
 class SplitStats(msgspec.Struct):
-    """Counts of one file of rows; ``size`` is its bytes, ``tool_rows`` those that call tools."""
+    """Counts of one file of rows; ``size`` is its bytes, ``tool_rows`` those that call tools,
+    ``undeclared_rows`` those of them that do not say which tools there were."""
 
     rows: int = 0
     size: int = 0
     tool_rows: int = 0
+    undeclared_rows: int = 0
     sources: dict[str, int] = {}
     categories: dict[str, int] = {}
     prompt: Lengths = msgspec.field(default_factory=Lengths)
@@ -76,9 +78,11 @@ class SplitStats(msgspec.Struct):
         row: bytes,
         prompt: list[Message],
         answer: list[Message] | str,
+        declared: bool = False,
     ) -> None:
         """Count one row: its line, and what it is made of. A chunk has no prompt and its
-        text as answer; a pair is counted by its chosen side."""
+        text as answer; a pair is counted by its chosen side. ``declared`` says that the row
+        names its tools."""
         self.rows += 1
         self.size += len(row) + 1
         self.sources[source] = self.sources.get(source, 0) + 1
@@ -88,13 +92,16 @@ class SplitStats(msgspec.Struct):
             self.answer.add(len(answer))
         else:
             self.answer.add(characters(answer))
-            self.tool_rows += any(map(_TOOL_CALLS, prompt)) or any(map(_TOOL_CALLS, answer))
+            if any(map(_TOOL_CALLS, prompt)) or any(map(_TOOL_CALLS, answer)):
+                self.tool_rows += 1
+                self.undeclared_rows += not declared
 
     def merge(self, other: SplitStats) -> None:
         """Add what another counted."""
         self.rows += other.rows
         self.size += other.size
         self.tool_rows += other.tool_rows
+        self.undeclared_rows += other.undeclared_rows
         _add(self.sources, other.sources)
         _add(self.categories, other.categories)
         self.prompt.merge(other.prompt)
@@ -120,9 +127,10 @@ class DatasetStats(msgspec.Struct):
         row: bytes,
         prompt: list[Message],
         answer: list[Message] | str,
+        declared: bool = False,
     ) -> None:
         """Count one row of a file (see `SplitStats.add`)."""
-        self.split(config, split).add(source, category, row, prompt, answer)
+        self.split(config, split).add(source, category, row, prompt, answer, declared)
 
     def split(self, config: Config, split: Split) -> SplitStats:
         """The counters of one file, made when they are first asked for."""

@@ -18,8 +18,11 @@ from stillhouse.exports.rulings import Rulings
 from stillhouse.exports.sides import Place
 from stillhouse.index import ROW, SECRET, Rows, read_index
 from stillhouse.lake import EVIDENCE, SCORED, UNIT_BYTES, Span, partition_path, raw_path
-from stillhouse.sources import code_of
+from stillhouse.sources import code_of, text_of
 from stillhouse.work import Work
+
+OWN_CODE: Final = "exports/*.py"
+"""What decides how a row looks in an export: when its text changes, all are written anew."""
 
 _HELD_BYTES: Final = 32 << 20
 """Index bytes kept at hand to look up partners and clashes."""
@@ -123,7 +126,7 @@ class Places:
         return RenderUnit(
             store=self._work.store,
             stem=part.stem,
-            code=f"{self._work.version} {code_of(part.stem)}",
+            code=f"{self._work.version} {text_of(OWN_CODE)} {code_of(part.stem)}",
             evidence_path=partition_path(EVIDENCE, part.day, part.stem),
             scored_path=partition_path(SCORED, part.day, part.stem),
             rows=rows.tobytes(),

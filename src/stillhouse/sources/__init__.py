@@ -38,6 +38,7 @@ from stillhouse.sources import (
 
 PLUGIN_GROUP: Final = "stillhouse.sources"
 
+# What decides what becomes of a raw row: its record, its score, its place in the index.
 _RULES: Final = (
     "fields.py",
     "index.py",
@@ -139,7 +140,7 @@ def code_of(stem: str) -> str:
     version does, or rows of two rules would lie side by side under one version.
     """
     source = source_for(stem)
-    parts: list[str] = [_own_rules(), source.source_class]
+    parts: list[str] = [text_of(*_RULES), source.source_class]
     for function in (source.transform, source.score, source.template):
         name, module = function.__module__, sys.modules.get(function.__module__)
         parts.append(f"{name}.{function.__qualname__}")
@@ -153,12 +154,12 @@ def code_of(stem: str) -> str:
 
 
 @cache
-def _own_rules() -> str:
-    """Names the text of our own modules that decide what becomes of a raw row: its record,
-    its score, its place in the index. Empty text where the package has no sources with it."""
+def text_of(*modules: str) -> str:
+    """Names the text of our own modules (glob patterns within the package): an edit of one
+    gives another name. Of no text where the package has no sources with it."""
     root = Path(__file__).parents[1]
     hashed = hashlib.sha256()
-    for path in sorted({path for pattern in _RULES for path in root.glob(pattern)}):
+    for path in sorted({path for pattern in modules for path in root.glob(pattern)}):
         hashed.update(path.relative_to(root).as_posix().encode() + b"\0")
         hashed.update(hashlib.sha256(path.read_bytes()).digest())
     return hashed.hexdigest()[:16]
