@@ -180,9 +180,7 @@ def keys_of(record: EvidenceRecord, stem: str, reasons: Sequence[str]) -> Keys:
     prompt, substance = _instruction_key(instruction)
     if not substance or is_extracted(record, stem) or not is_asked(record, instruction):
         flags |= NOT_INSTRUCTABLE
-    hashed = sha256(prompt)
-    hashed.update(norm(record.text))
-    said = hashed.digest()[:KEY_BYTES]
+    said = _said_key(prompt, record.text)
     return Keys(_task_key(record.task_id), prompt[:KEY_BYTES], said, said, 0, flags)
 
 
@@ -204,8 +202,8 @@ def _keys_of_words(record: EvidenceRecord, stem: str, words: Words) -> Keys:
     if is_empty(record):
         flags |= EMPTY
     else:
-        said = sha256(prompt + norm(words.text)).digest()[:KEY_BYTES]
-    answer = _answer_key(prompt, words.answer)
+        said = _said_key(prompt, words.text)
+    answer = said if _is_text(words) else _answer_key(prompt, words.answer)
     tools = sha256(_KEY_ENCODER.encode(words.tools)).digest() if words.tools else _UNSAID
     return Keys(
         _task_key(words.task_id),
@@ -219,15 +217,27 @@ def _keys_of_words(record: EvidenceRecord, stem: str, words: Words) -> Keys:
 
 def _answer_key(prompt: bytes, answer: list[Message]) -> bytes:
     """Turns that say nothing do not count: one that is left of several is its text."""
-    turns = [m for m in answer if m.tool_calls or m.has_other_media() or norm(m.text())]
+    turns = [m for m in answer if m.tool_calls or m.has_other_media() or m.text().strip()]
     if not turns:
         return _UNSAID
     first = turns[0]
     if len(turns) == 1 and not first.tool_calls and not first.has_other_media():
-        said = norm(first.text())
-    else:
-        said = messages_key(turns)
-    return sha256(prompt + said).digest()[:KEY_BYTES]
+        return _said_key(prompt, first.text())
+    return sha256(prompt + messages_key(turns)).digest()[:KEY_BYTES]
+
+
+def _said_key(prompt: bytes, text: str) -> bytes:
+    hashed = sha256(prompt)
+    hashed.update(norm(text))
+    return hashed.digest()[:KEY_BYTES]
+
+
+def _is_text(words: Words) -> bool:
+    """Whether the answer is the text and no more."""
+    if len(words.answer) != 1:
+        return False
+    (turn,) = words.answer
+    return turn.content == words.text and not turn.tool_calls and bool(words.text.strip())
 
 
 @lru_cache(maxsize=8192)
