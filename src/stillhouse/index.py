@@ -221,7 +221,8 @@ def _answer_key(prompt: bytes, answer: list[Message]) -> bytes:
     if not turns:
         return _UNSAID
     first = turns[0]
-    if len(turns) == 1 and not first.tool_calls and not first.has_other_media():
+    plain = first.role == "assistant" and not first.tool_calls and not first.has_other_media()
+    if len(turns) == 1 and plain:
         return _said_key(prompt, first.text())
     return sha256(prompt + messages_key(turns)).digest()[:KEY_BYTES]
 
