@@ -23,7 +23,7 @@ from stillhouse.sources import SOURCES, build_instruction, stem_from_source_file
 from stillhouse.storage import LocalStore, MemoryStore
 from stillhouse.words import answer_of, prompt_of
 from tests.exports import lakes
-from tests.exports.lakes import NOW, SFT
+from tests.exports.lakes import NOW, REFUSED, SFT
 from tests.exports.made import cleared, evidence, joined, said, user
 
 AT = "2026-03-02T09:00:00Z"
@@ -127,6 +127,21 @@ def test_an_answer_to_nothing_in_particular_is_no_sample() -> None:
     store = lakes.distilled({"mode_experiments": rows})
     assert lakes.answers(store) == ["43", "44", "45", "46"]
     assert lakes.reasons(store) == {"mode_experiments:0": "not_instructable"}
+
+
+def test_a_refusal_names_what_is_missing() -> None:
+    """Not all that could be: a person mends the log by it."""
+    rows: lakes.Rows = {
+        "observer_reviews": [GOOD | {"review": ""}],
+        "mode_experiments": [{"timestamp": lakes.NOW, "response": "42", "validators": {"v": True}}],
+        "distilled_facts": [{"timestamp": lakes.NOW, "fact": "Oats float."}],
+    }
+    store = lakes.lake(rows)
+    lakes.run(store)
+    told = {row["source_file"][4:-6]: row["detail"] for row in lakes.loaded(store, REFUSED["sft"])}
+    assert told["observer_reviews"][0].startswith("no answer: neither a text")
+    assert told["mode_experiments"][0].startswith("nothing says what was asked")
+    assert told["distilled_facts"][0].startswith("a log of extracted facts")
 
 
 def test_ids_are_hashes_of_content() -> None:

@@ -214,7 +214,7 @@ class _Chunk:
     def _clear(
         self, kind: str, purpose: Purpose, position: int, ruling: int, run: Joined | None
     ) -> Cleared | None:
-        if run is None:
+        if run is None or ruling != EXPORT:
             self._refuse_code(kind, position, ruling)
             return None
         cleared = clear(run, purpose, ruling, self.options)
