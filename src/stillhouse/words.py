@@ -75,18 +75,47 @@ def prompt_of(record: EvidenceRecord, instruction: str | None = None) -> list[Me
 def answer_of(record: EvidenceRecord) -> list[Message]:
     """The record's answer: what a model would be trained to say to its prompt.
 
-    A conversation of several turns is its own answer, from the first assistant message to
-    the last (what the user or a tool said after that answers nothing). Otherwise the
-    answer is the text, which is what the verdict is about. A record without text is never
-    exported, but what its messages answer still has a verdict.
+    Where the messages hold several turns or a tool call, the answer is the conversation, from
+    the first assistant message on. It ends with the text, which is what the verdict is about:
+    with the turn that says it, or with the text itself where the messages are what the model
+    was sent, or end in other words. What anybody says after that answers nothing. A record
+    without text is never exported, but what its messages answer still has a verdict.
     """
     messages = record.messages
     if not messages:
         return [] if is_empty(record) else [Message(role="assistant", content=record.text)]
     turns = messages[first_answer(messages) : last_answer(messages)]
-    if is_empty(record) or is_conversation(turns):
+    if is_empty(record):
         return turns
-    return [Message(role="assistant", content=record.text)]
+    told = _up_to_text(turns, record.text.strip())
+    if told is not None:
+        if is_conversation(told):
+            return told
+        turns = []
+    elif turns and messages[-1].role != "assistant":
+        # What was sent, with an earlier answer in it, and the new answer beside it.
+        turns = messages[first_answer(messages) :]
+    elif turns and not turns[-1].tool_calls:
+        turns = turns[:-1]
+    return [*turns, Message(role="assistant", content=record.text)]
+
+
+def _up_to_text(turns: list[Message], text: str) -> list[Message] | None:
+    """The turns up to the one that says the text, with calls that follow it without a word;
+    None when none of them says it."""
+    end = len(turns)
+    for position in range(len(turns) - 1, -1, -1):
+        turn = turns[position]
+        if turn.role != "assistant":
+            continue
+        words = turn.text().strip()
+        if words == text:
+            return turns[:end]
+        if words:
+            end = position
+            while end and turns[end - 1].role != "assistant":
+                end -= 1
+    return None
 
 
 def is_empty(record: EvidenceRecord) -> bool:
@@ -100,12 +129,15 @@ def is_conversation(turns: list[Message]) -> bool:
 
 
 def is_answer(messages: list[Message]) -> bool:
-    """True when the assistant says something or calls a tool: what the user says in between
-    is nothing to learn."""
+    """True when each of the assistant's turns says something or calls a tool: what the user
+    says in between is nothing to learn, and silence is no answer."""
+    answered = False
     for message in messages:
-        if message.role == "assistant" and (message.tool_calls or message.text().strip()):
-            return True
-    return False
+        if message.role == "assistant":
+            if not message.tool_calls and not message.text().strip():
+                return False
+            answered = True
+    return answered
 
 
 def is_instructable(record: EvidenceRecord, words: Words) -> bool:

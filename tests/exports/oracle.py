@@ -221,7 +221,7 @@ def see(stem: str, number: int, row: Mapping[str, Any], line: bytes) -> Seen:
     prompt = tuple(_said(message) for message in messages[:first])
     if not prompt:
         prompt = (("user", plain(build_instruction(record)), ()),)
-    talk = messages[first : spoken[-1] + 1] if spoken else []
+    talk = _talk(messages[first:], text)
     is_talk = len(talk) > 1 or any(message.get("tool_calls") for message in talk)
     answer, answers = _answer(talk if is_talk or not text.strip() else [], text)
     return Seen(
@@ -245,13 +245,36 @@ def see(stem: str, number: int, row: Mapping[str, Any], line: bytes) -> Seen:
     )
 
 
+def _talk(rest: Sequence[Mapping[str, Any]], text: str) -> list[Mapping[str, Any]]:
+    """What follows the prompt, up to the answer that the verdict is about: the text."""
+    spoken = [at for at, message in enumerate(rest) if message["role"] == "assistant"]
+    talk = list(rest[: spoken[-1] + 1]) if spoken else []
+    if not text.strip():
+        return talk
+    worded = [at for at in spoken if _words(rest[at]).strip()]
+    says = [at for at in worded if _words(rest[at]).strip() == text.strip()]
+    if says:
+        later = [at for at in worded if at > says[-1]]
+        talk = talk[: later[0]] if later else talk
+        while talk[-1]["role"] != "assistant":
+            talk.pop()
+        return talk
+    given = {"role": "assistant", "content": text}
+    if not talk:
+        return [given]
+    if rest[-1]["role"] != "assistant":
+        return [*rest, given]
+    return [*talk, given] if talk[-1].get("tool_calls") else [*talk[:-1], given]
+
+
 def _answer(talk: Sequence[Mapping[str, Any]], text: str) -> tuple[Key | None, bool]:
     """The answer, and whether the assistant gives one in it. Turns that say nothing do not
     count, and one that is left is its text."""
     if not talk:
         return (("text", plain(text)), True) if text.strip() else (None, False)
     turns = [_said(message) for message in talk]
-    answers = any(role == "assistant" and (words or calls) for role, words, calls in turns)
+    spoken = [bool(words or calls) for role, words, calls in turns if role == "assistant"]
+    answers = bool(spoken) and all(spoken)
     turns = [turn for turn in turns if turn[1] or turn[2]]
     if not turns:
         return None, False

@@ -18,7 +18,14 @@ from stillhouse.exports.sft import (
     synthesize_sft,
 )
 from stillhouse.lake import evidence_path_for
-from stillhouse.records import Message, RetrievedContext, SftSample, decode
+from stillhouse.records import (
+    FunctionCall,
+    Message,
+    RetrievedContext,
+    SftSample,
+    ToolCall,
+    decode,
+)
 from stillhouse.sources import SOURCES, build_instruction, stem_from_source_file
 from stillhouse.storage import LocalStore, MemoryStore
 from stillhouse.words import answer_of, prompt_of
@@ -104,6 +111,44 @@ def test_a_greeting_is_no_answer() -> None:
     sample = made(record)
     assert sample is not None
     assert sample.messages == record.messages
+
+
+CALLING = Message(
+    role="assistant",
+    tool_calls=[ToolCall(id="c", function=FunctionCall(name="count", arguments="{}"))],
+)
+RESULT = Message(role="tool", content="42", tool_call_id="c")
+
+
+@pytest.mark.parametrize(
+    ("messages", "text", "learnt"),
+    [
+        # What was sent, and the answer beside it.
+        ([user("q")], "T", ["T"]),
+        ([user("q"), said("a"), user("r")], "T", ["a", "r", "T"]),
+        ([user("q"), CALLING, RESULT], "T", ["call", "42", "T"]),
+        ([user("q"), CALLING], "T", ["call", "T"]),
+        # The whole conversation, with its last words as the text.
+        ([user("q"), said("T")], "T", ["T"]),
+        ([user("q"), said("a"), user("r"), said("T"), user("Bye.")], "T", ["a", "r", "T"]),
+        ([user("q"), said("T"), user("r"), CALLING], "T", ["T", "r", "call"]),
+        ([user("q"), said("T"), user("r"), CALLING, RESULT], "T", ["T", "r", "call"]),
+        # Other last words than the text, which is what the verdict is about.
+        ([user("q"), said("draft")], "T", ["T"]),
+        ([user("q"), CALLING, RESULT, said("draft")], "T", ["call", "42", "T"]),
+        ([user("q"), said("T"), user("r"), said("never judged")], "T", ["T"]),
+    ],
+)
+def test_a_sample_ends_with_the_answer_that_was_judged(
+    messages: list[Message], text: str, learnt: list[str]
+) -> None:
+    """Whatever the log holds beside it: the words that the verdict is about are the last."""
+    sample = made(evidence(messages=messages, text=text))
+    assert sample is not None
+    assert sample.messages is not None
+    assert sample.messages[0] == user("q")
+    assert [turn.text() or "call" for turn in sample.messages[1:]] == learnt
+    assert sample.response == text
 
 
 def test_without_a_prompt_in_the_messages_the_instruction_is_the_prompt() -> None:

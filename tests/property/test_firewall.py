@@ -106,8 +106,10 @@ def talks(draw: Any) -> Row:
         result = {"role": "tool", "content": "1", "tool_call_id": call["id"]}
         calling = {"role": "assistant", "content": None, "tool_calls": [call]}
         tools: Row = draw(st.sampled_from([{}, {"tools": [{"name": "f"}]}]))
-        turns = draw(st.sampled_from([[calling, result, said], [calling]]))
-        return {"messages": [user, *turns]} | tools
+        turns = draw(st.sampled_from([[calling, result, said], [calling, result], [calling]]))
+        more = draw(st.sampled_from([{}, {}, {"text": draw(st.sampled_from(TEXTS))}]))
+        told: Row = {"messages": [user, *turns]} | tools | more
+        return told
     if shape == 10:
         blank: Row = {"role": "assistant", "content": " "}
         return {"messages": [user, blank, said]}
@@ -279,7 +281,8 @@ def check_dataset(store: Store, seen: Mapping[str, Seen], options: Mapping[str, 
             good = origins[0]
             if config == "sft":
                 assert may_train(good, seen, partial=options["include_partial"]), good
-                assert good.text in row["messages"][-1]["content"] or _is_talk(good)
+                last = next(m for m in reversed(row["messages"]) if m["content"].strip())
+                assert last["content"].strip() == good.text.strip()
             elif config == "preference" or (config == "unpaired" and row["label"]):
                 assert may_be_good(good, seen), good
             elif config == "unpaired":
@@ -288,10 +291,6 @@ def check_dataset(store: Store, seen: Mapping[str, Seen], options: Mapping[str, 
                 assert good.category != "rejected"
                 assert good.category != "needs_human_review" or options["include_review"]
     assert all(len(names) == 1 for names in splits.values()), splits
-
-
-def _is_talk(row: Seen) -> bool:
-    return row.answer is not None and row.answer != row.said
 
 
 def check_accounts(store: Store, counts: Mapping[str, Mapping[str, int]]) -> None:

@@ -18,7 +18,7 @@ SPLIT_THOUSANDTHS: Final = (900, 950, 1000)
 """Upper bounds of the splits in thousandths: 90 %, 5 %, 5 % of the groups."""
 
 _LINK: Final = np.dtype([("task", "<u8"), ("prompt", "<u8")])
-_TASK: Final = np.dtype([("task", "<u8"), ("row", "<i8")])
+
 
 
 def rule_splits(blocks: Blocks, split: U8, spill: Spill) -> None:
