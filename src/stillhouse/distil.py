@@ -44,8 +44,8 @@ from stillhouse.receipts import FileDigest
 from stillhouse.records import SCORER_VERSION
 from stillhouse.refusals import Drops, Refusing, find_repeats, quarantine_path, write_refused
 from stillhouse.sources import undefined
-from stillhouse.state import FileState, PartitionState, RawState
-from stillhouse.work import Work, is_intact
+from stillhouse.state import FileState, PartitionState, RawState, unknown
+from stillhouse.work import Stored, Work, holds, is_intact
 
 
 class StageCounts(NamedTuple):
@@ -66,22 +66,14 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
     work.notes += [said for raw in files if (said := undefined(raw.stem))]
     orphans = let_go(work, files)
     plans = [plan for raw in files if (plan := plan_file(work, raw)) is not None]
-    torn: dict[str, IngestUnit] = {}
-    results: dict[str, list[IngestResult]] = {plan.raw.stem: [] for plan in plans}
-    units = units_of(work, plans, torn)
-    stems: list[str] = []
-
-    def remembered() -> Iterator[IngestUnit]:
-        for unit in units:
-            stems.append(unit.stem)
-            yield unit
-
-    for number, result in enumerate(work.map("reading", ingest, remembered())):
-        results[stems[number]].append(result)
-    done = [
-        _finish_stem(work, plan, results[plan.raw.stem], torn.get(plan.raw.stem), with_scores)
-        for plan in plans
-    ]
+    read = _read(work, plans)
+    altered = [plan for plan in plans if plan.old and not _can_grow(work, read[plan.raw.stem])]
+    if altered:
+        # What was to be added to is not what was written: those logs are read from their start.
+        anew = [again for plan in altered if (again := plan_file(work, plan.raw)) is not None]
+        read |= _read(work, anew)
+        plans = [{again.raw.stem: again for again in anew}.get(p.raw.stem, p) for p in plans]
+    done = [_finish_stem(work, plan, read[plan.raw.stem], with_scores) for plan in plans]
     left = [path for path in orphans if path in work.removed]
     if left:
         said = f"no raw row stands behind it; removed ({len(left)} such files)"
@@ -94,6 +86,51 @@ def read_raw(work: Work, *, with_scores: bool = True) -> StageCounts:
     if done or left or work.gone:
         _receipts(work, plans, done, dict(counts), dict(categories))
     return StageCounts(dict(counts), dict(categories) if with_scores else {})
+
+
+class _Read(NamedTuple):
+    """What the units of one stem gave, and its last line where that has no line end."""
+
+    stem: str
+    results: list[IngestResult]
+    torn: IngestUnit | None
+
+
+def _read(work: Work, plans: list[Plan]) -> dict[str, _Read]:
+    torn: dict[str, IngestUnit] = {}
+    results: dict[str, list[IngestResult]] = {plan.raw.stem: [] for plan in plans}
+    units = units_of(work, plans, torn)
+    stems: list[str] = []
+
+    def remembered() -> Iterator[IngestUnit]:
+        for unit in units:
+            stems.append(unit.stem)
+            yield unit
+
+    for number, result in enumerate(work.map("reading", ingest, remembered())):
+        results[stems[number]].append(result)
+    return {stem: _Read(stem, found, torn.get(stem)) for stem, found in results.items()}
+
+
+def _can_grow(work: Work, read: _Read) -> bool:
+    """Whether the files that a stem's new rows are added to are as they were written; the state
+    no longer vouches for those that are not. A fingerprint may lie, and a new receipt would
+    vouch for what was copied."""
+    results = [*read.results, ingest(read.torn)] if read.torn else read.results
+    days = {piece.day for result in results for piece in result.pieces}
+    sound = True
+    for path, part in work.state.partitions.items():
+        files = [file for file in (part.evidence, part.scored, part.index) if file is not None]
+        if part.stem != read.stem or part.day not in days:
+            continue
+        if not all(holds(Stored(work.store, file)) for file in files):
+            sound = False
+            work.state.partitions[path] = unknown(part)
+    refused = work.state.quarantine.get(read.stem)
+    if refused is not None and not holds(Stored(work.store, refused)):
+        sound = False
+        work.state.quarantine[read.stem] = msgspec.structs.replace(refused, fingerprint="")
+    return sound
 
 
 def _receipts(
@@ -144,15 +181,9 @@ class _Done(NamedTuple):
     categories: dict[str, int]
 
 
-def _finish_stem(
-    work: Work,
-    plan: Plan,
-    results: list[IngestResult],
-    torn: IngestUnit | None,
-    with_scores: bool,
-) -> _Done:
+def _finish_stem(work: Work, plan: Plan, read: _Read, with_scores: bool) -> _Done:
     """Put one stem's pieces together: duplicates out, partitions joined, refusals written."""
-    stem = plan.raw.stem
+    stem, results, torn = read
     tail: IngestResult | None = None
     if torn is not None:
         tail = ingest(torn)

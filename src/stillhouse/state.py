@@ -75,6 +75,20 @@ class PartitionState(msgspec.Struct, frozen=True):
     counts: dict[str, int] = {}
 
 
+def unknown(part: PartitionState) -> PartitionState:
+    """The partition without fingerprints: only its bytes can tell whether it is as it was."""
+
+    def bare(file: FileState) -> FileState:
+        return msgspec.structs.replace(file, fingerprint="")
+
+    return msgspec.structs.replace(
+        part,
+        evidence=bare(part.evidence),
+        scored=bare(part.scored) if part.scored else None,
+        index=bare(part.index) if part.index else None,
+    )
+
+
 class Head(msgspec.Struct, frozen=True, array_like=True):
     """A line that must stand at the head of its file when no earlier line has its bits
     (`exports.dataset.shape`): where it lies in its chunk's span."""

@@ -230,8 +230,24 @@ def is_intact(store: Store, file: FileState | None) -> bool:
     if entry.fingerprint == file.fingerprint:
         return True
     # Copied, restored from a backup or touched: the bytes decide.
-    hasher = BlockHasher()
-    with store.open(file.path) as handle:
+    return holds(Stored(store, file))
+
+
+class Stored(msgspec.Struct, frozen=True):
+    """A file as the state knows it, and where it lies."""
+
+    store: Store
+    file: FileState
+
+
+def holds(stored: Stored) -> bool:
+    """Whether a file's bytes are those that we left, whatever its fingerprint says: asked before
+    they are copied into a file that a new receipt will vouch for."""
+    file = stored.file
+    if stored.store.stat(file.path) is None:
+        return False
+    hasher = BlockHasher(0)
+    with stored.store.open(file.path) as handle:
         while block := handle.read(1 << 20):
             hasher.update(block)
-    return hasher.digest(file.path, file.rows).sha256 == file.sha256
+    return hasher.hexdigest() == file.sha256

@@ -12,7 +12,7 @@ from msgspec.structs import replace
 
 from stillhouse.engines import InlineEngine
 from stillhouse.exports import KINDS, ExportOptions
-from stillhouse.interfaces import Store
+from stillhouse.interfaces import Entry, Store
 from stillhouse.pipeline import (
     export_preference,
     export_rag,
@@ -20,8 +20,9 @@ from stillhouse.pipeline import (
     make_evidence,
     score_evidence,
 )
-from stillhouse.receipts import decode_receipt, list_receipts
+from stillhouse.receipts import decode_receipt, list_receipts, verify_lake
 from stillhouse.records import EvidenceRecord, HumanOverride, decode
+from stillhouse.storage import MemoryStore
 from tests.exports import lakes
 from tests.exports.lakes import PAIRS, RAG, REFUSED, SFT, UNPAIRED, Row
 from tests.exports.made import both_lines
@@ -405,6 +406,79 @@ def test_a_pair_follows_its_rejected_side() -> None:
     lakes.run(store)
     assert outputs(store) == from_scratch(store)
     assert b"OLD WRONG" not in b"".join(outputs(store).values())
+
+
+def test_a_refusal_follows_the_row_that_it_names() -> None:
+    """A line that moved in its log is named by its new number."""
+    bad = {"ts": DAYS[1], "prompt": "Q", "overall": "block", "summary": "a"}
+    store = lakes.distilled({"observer_reviews": [row("a")], "audits": [bad]})
+    lakes.put(store, "_kb/audits.jsonl", b"\n" + lakes.line_of(bad) + b"\n")
+    lakes.run(store)
+    refused = lakes.loaded(store, REFUSED["sft"])
+    assert "_kb/audits.jsonl:2" in [line.get("other") for line in refused]
+    assert outputs(store) == from_scratch(store)
+
+
+class Rotting(MemoryStore):
+    """A store whose files can change without a sign, as those on a failing disk do."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._signs: dict[str, tuple[bytes, Entry]] = {}
+
+    def rot(self, path: str, old: bytes, new: bytes) -> None:
+        """Other bytes under the fingerprint of those before."""
+        entry, data = self.stat(path), self.read(path)
+        assert entry is not None
+        assert old in data
+        assert len(old) == len(new)
+        lakes.put(self, path, data.replace(old, new))
+        self._signs[path] = (self.read(path), entry)
+
+    def stat(self, path: str) -> Entry | None:
+        data, entry = self._signs.get(path, (b"", None))
+        if entry is not None and super().stat(path) is not None and self.read(path) == data:
+            return entry
+        return super().stat(path)
+
+
+@pytest.mark.parametrize(
+    ("folder", "old", "new"),
+    [
+        ("evidence", b'"text":"good"', b'"text":"EVIL"'),
+        ("scored-runs", b"observer verdict is 'accept'", b"observer verdict is 'ACCEPT'"),
+        (".stillhouse/index", b"", b""),
+        ("distilled/sft", b'"good"', b'"EVIL"'),
+        ("distilled/preference", b'"good"', b'"EVIL"'),
+        ("distilled/rag", b'"good"', b'"EVIL"'),
+        ("distilled/dataset", b'"good"', b'"EVIL"'),
+        ("quarantine/evidence", b"missing_time", b"MISSING_TIME"),
+        ("quarantine/sft", b"forbidden_category", b"FORBIDDEN_CATEGORY"),
+    ],
+)
+def test_bytes_that_changed_without_a_sign_are_not_carried_on(
+    folder: str, old: bytes, new: bytes
+) -> None:
+    """A run that adds rows vouches for the whole file: it looks at all of what it copies."""
+    store = Rotting()
+    bad = [row("bad", "reject"), {"verdict": "accept", "review": "no time"}]
+    lakes.pour(store, {"observer_reviews": [row("good"), row("fine", prompt="P"), *bad]})
+    lakes.run(store)
+    for path in lakes.paths(store, folder):
+        was = old or store.read(path)[:1]
+        if was in store.read(path):
+            store.rot(path, was, new or bytes([was[0] ^ 1]))
+    append(store, "observer_reviews", row("new", prompt="R"), row("worse", "reject", prompt="R"))
+    append(store, "observer_reviews", {"verdict": "accept", "review": "no time either"})
+    report = lakes.run(store)
+    assert report.notes
+    fresh = lakes.lake({})
+    for path, data in lakes.files(store, "_kb").items():
+        lakes.put(fresh, path, data)
+    lakes.run(fresh)
+    folders = ("evidence", "scored-runs", "distilled", "quarantine")
+    assert lakes.files(store, *folders) == lakes.files(fresh, *folders)
+    assert verify_lake(store).ok
 
 
 def test_a_receipt_names_the_edited_files_that_were_read() -> None:

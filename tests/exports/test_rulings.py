@@ -175,9 +175,8 @@ def speaks(fact: Fact, *, review: bool = True) -> bool:
 
 
 def praises(fact: Fact) -> bool:
-    """Whether a row's verdict on its answer is good, and stands."""
-    doubt = fact.flags & (MISMATCH | MISSING)
-    return fact.category in (ACCEPTED, PARTIAL) and not doubt
+    """Whether a row's verdict on its answer is good, and stands; scored or not yet."""
+    return fact.category in (ACCEPTED, PARTIAL) and not fact.flags & MISMATCH
 
 
 def clash(fact: Fact, lake: Sequence[Fact], kind: str, options: ExportOptions) -> bool:

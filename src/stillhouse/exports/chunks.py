@@ -15,8 +15,8 @@ import msgspec
 from stillhouse.exports.render import Rendered, RenderUnit, chunk_key, render
 from stillhouse.exports.stats import DatasetStats
 from stillhouse.lake import Span
-from stillhouse.state import ChunkState, Head
-from stillhouse.work import Work, is_intact
+from stillhouse.state import ChunkState, ExportState, Head
+from stillhouse.work import Stored, Work, holds
 
 
 class Layout(NamedTuple):
@@ -38,10 +38,17 @@ class Chunks:
         self._old: dict[str, dict[str, ChunkState]] = {}
         for kind in kinds:
             old = work.state.exports.get(kind)
-            if old is None or not all(is_intact(work.store, file) for file in old.files.values()):
-                self._old[kind] = {}
-            else:
-                self._old[kind] = old.chunks
+            self._old[kind] = old.chunks if old is not None and self._sound(old) else {}
+
+    def _sound(self, old: ExportState) -> bool:
+        """Whether all files of an export still are as they were written: lines of them are
+        copied into new ones, for which a new receipt vouches."""
+        files = [Stored(self._work.store, file) for file in old.files.values()]
+        sound = list(self._work.map("checking", holds, files))
+        for stored, same in zip(files, sound, strict=True):
+            if not same:
+                self._work.notes.append(f"{stored.file.path}: was not as written; written anew")
+        return all(sound)
 
     def render(self, units: Iterator[tuple[str, RenderUnit]]) -> None:
         """Render what is new or changed; keep the rest where it lies in the old files."""

@@ -210,7 +210,8 @@ def _rule_answer_bucket(
     row, category, flags = entries["row"], entries["category"], entries["flags"]
     whole, text = entries["form"] != _TEXT, entries["form"] != _TURNS
     sound = (flags & (MISMATCH | MISSING)) == 0
-    good = sound & ((category == ACCEPTED) | (category == PARTIAL))
+    praised = ((flags & MISMATCH) == 0) & ((category == ACCEPTED) | (category == PARTIAL))
+    good = praised & sound
     review = (category == REVIEW) & ((flags & EXTRACTION) == 0)
     refused = (category == REJECTED) | (category == UNKNOWN) | ((flags & MISMATCH) != 0)
 
@@ -219,7 +220,8 @@ def _rule_answer_bucket(
         conversations are not the same because they end in the same words."""
         return np.where(whole, groups.first(mask), groups.first(mask & whole))
 
-    against, praise = clash(refused | review), clash(good)
+    # What nobody has scored yet leaves for nowhere, and speaks all the same.
+    against, praise = clash(refused | review), clash(praised)
     yield "sft", _mark(rulings.sft, "conflicting_verdict", row, against, good)
     yield "preference", _mark(rulings.preference, "conflicting_verdict", row, against, good)
     bad = sound & (category == REJECTED)

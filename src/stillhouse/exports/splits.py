@@ -20,7 +20,6 @@ SPLIT_THOUSANDTHS: Final = (900, 950, 1000)
 _LINK: Final = np.dtype([("task", "<u8"), ("prompt", "<u8")])
 
 
-
 def rule_splits(blocks: Blocks, split: U8, spill: Spill) -> None:
     """Rows that share a task or a prompt, directly or through others, share a split.
 
