@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import inspect as python_inspect
 import shlex
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import msgspec
@@ -18,6 +19,7 @@ from stillhouse.receipts import verify_lake
 from stillhouse.rows import RawRow
 from stillhouse.sources import all_sources
 from stillhouse.storage import open_store
+from stillhouse.trace import Trace
 from stillhouse.trace import trace as walk
 
 
@@ -53,22 +55,51 @@ def trace(
     ] = False,
     json: Json = False,
 ) -> int:
-    """An exported row back to its raw line, each hash checked. Exit code 1 if one parts."""
+    """An exported row back to its raw line, each hash checked. Exit code 1 if one parts.
+
+    Of a run that was not exported it says why each export refused it, with exit code 1.
+    """
     found = walk(open_store(lake), wanted, raw=raw)
     if json:
         output.emit(found)
         return 0 if found.holds else 1
-    output.say(f"{found.id}  {found.export}:{found.line}", "bold")
+    for line in _headings(found):
+        output.say(line, "bold")
     for chain in found.chains:
         rows = [
-            ("✓" if step.holds else "✗", step.what, step.where, step.sig_hash[:16], step.detail)
+            (
+                "✓" if step.holds else "✗",
+                step.what,
+                step.where,
+                step.sig_hash and f"{step.sig_hash[:16]}…",
+                step.detail,
+            )
             for step in chain.steps
         ]
-        output.table(chain.side, ["", "link", "where", "sha256 begins", ""], rows)
+        output.table(chain.side, ["", "link", "where", "sha256 of the line", ""], rows)
         output.say(chain.raw if len(chain.raw) <= 2000 else chain.raw[:2000] + " …", "dim")
         if chain.redacted:
             output.note("secrets were taken out of this line; --raw shows them")
     return 0 if found.holds else 1
+
+
+def _headings(found: Trace) -> Iterator[str]:
+    """What was found: a row, the rows of a run, or why a run has none."""
+    if len(found.rows) > 1:
+        yield f"run {found.id}: {len(found.rows):,} exported rows"
+    for row in found.rows:
+        yield f"{row.id}  {row.export}:{row.line}"
+    for chain in () if found.rows else found.chains:
+        where = chain.steps[-1].where
+        reasons = [
+            f"{one.export} {one.reason}" + (f" (see {one.other})" if one.other else "")
+            for one in found.refused
+            if one.where == where
+        ]
+        why = (
+            "; ".join(reasons) or "no export tells of it, so none was made since; `stillhouse run`"
+        )
+        yield f"run {found.id} ({where}) was not exported: {why}"
 
 
 def sources(json: Json = False) -> int:
