@@ -32,7 +32,8 @@ class RunReport(msgspec.Struct):
     """What a command did. ``read`` counts this run's raw rows by outcome, ``scored`` its
     rows by category; ``exports`` the counts of each export as it now stands; ``notes`` are
     for people, ``rows`` the evidence rows of the whole lake and ``refused`` its refused raw rows
-    by reason. ``unchanged`` names the exports that needed no work.
+    by reason. ``unchanged`` names the exports that needed no work; ``written`` counts the files,
+    receipts and the index among them, that were written or removed.
     """
 
     recorded_at: str
@@ -40,10 +41,16 @@ class RunReport(msgspec.Struct):
     scored: dict[str, int] = {}
     exports: dict[str, dict[str, int]] = {}
     unchanged: list[str] = []
+    written: int = 0
     notes: list[str] = []
     dry_run: bool = False
     rows: int = 0
     refused: dict[str, int] = {}
+
+    def is_news(self) -> bool:
+        """False when the command left everything as it found it, and has nothing to say."""
+        done = self.written or any(self.read.values()) or any(self.scored.values())
+        return bool(done or self.notes or set(self.unchanged) != set(self.exports))
 
     def has_data(self) -> bool:
         """False when the lake held nothing that the command could make into anything."""
@@ -72,13 +79,13 @@ def run_lake(
     with open_work(store, engine, recorded_at, progress, unit_bytes) as work:
         report = RunReport(recorded_at)
         scored = Counter(score_pending(work, raw_follows=True).categories)
-        work.commit()
+        _commit(work, report)
         read = read_raw(work)
-        work.commit()
+        _commit(work, report)
         reissue(work)
         report.read, report.scored = read.counts, dict(scored + Counter(read.categories))
         _export(work, report, KINDS, options)
-        work.commit()
+        _commit(work, report)
         work.vouch(report.unchanged)
         return _noted(work, report)
 
@@ -89,7 +96,7 @@ def make_evidence(
     """Raw rows → evidence; what is already there and unchanged is left."""
     with open_work(store, engine, recorded_at, progress) as work:
         report = RunReport(recorded_at, read=read_raw(work, with_scores=False).counts)
-        work.commit()
+        _commit(work, report)
         reissue(work)
         return _noted(work, report)
 
@@ -100,7 +107,7 @@ def score_evidence(
     """Evidence → scored runs, for every partition that has none."""
     with open_work(store, engine, recorded_at, progress) as work:
         report = RunReport(recorded_at, scored=score_pending(work).categories)
-        work.commit()
+        _commit(work, report)
         reissue(work)
         return _noted(work, report)
 
@@ -122,7 +129,7 @@ def export_lake(
             reissue(work)
         _export(work, report, kinds, options)
         if not dry_run:
-            work.commit()
+            _commit(work, report)
         return _noted(work, report)
 
 
@@ -202,6 +209,11 @@ def _export(work: Work, report: RunReport, kinds: Iterable[str], options: Export
     done = export(work, kinds, options)
     report.exports = done.counts
     report.unchanged = done.unchanged
+
+
+def _commit(work: Work, report: RunReport) -> None:
+    report.written += len(work.outputs | work.removed)
+    work.commit()
 
 
 def _noted(work: Work, report: RunReport) -> RunReport:

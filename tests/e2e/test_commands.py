@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
@@ -174,6 +175,24 @@ def test_notes_stand_where_they_are_seen(tmp_path: Path, stillhouse: Command) ->
     for command in ("run", "run", "evidence"):
         told = stillhouse(command, tmp_path, "--engine", "inline")
         assert _last(told).startswith("note: _kb/audits.jsonl: is gone")
+
+
+def test_nothing_new_is_said_of_nothing_alone(tmp_path: Path, stillhouse: Command) -> None:
+    """A run that mended what was deleted or edited, or has a note, does not say so."""
+    put(tmp_path, "scrum_reviews", rows(0, 6))
+    said = "nothing new: every file is as the last run left it"
+    assert said not in stillhouse("run", tmp_path, "--engine", "inline").err
+    assert said in stillhouse("run", tmp_path, "--engine", "inline").err
+    for folder in ("evidence", "scored-runs", "distilled", "receipts", ".stillhouse/index"):
+        shutil.rmtree(tmp_path / folder)
+        told = stillhouse("run", tmp_path, "--engine", "inline", "--json")
+        assert json.loads(told.out)["written"] or json.loads(told.out)["notes"], folder
+        shutil.rmtree(tmp_path / folder)
+        assert said not in stillhouse("run", tmp_path, "--engine", "inline").err, folder
+        assert said in stillhouse("run", tmp_path, "--engine", "inline").err, folder
+    put(tmp_path, "diary", b"")
+    stillhouse("run", tmp_path, "--engine", "inline")
+    assert said not in stillhouse("run", tmp_path, "--engine", "inline").err
 
 
 def test_a_log_that_no_source_reads_is_named(tmp_path: Path, stillhouse: Command) -> None:

@@ -29,14 +29,14 @@ def report_tables(url: str, report: RunReport) -> None:
     """What a command did, and where to look next."""
     if report.read:
         output.table("Raw rows read now", ["outcome", "rows"], sorted(report.read.items()), 1)
-    elif report.recorded_at and not report.exports and not report.scored:
+    elif not report.exports and not report.is_news():
         output.say("nothing new")
     if report.scored:
         output.table("Scored now", ["category", "rows"], sorted(report.scored.items()), 1)
     if report.exports:
         title = "Exports (dry run: nothing was written)" if report.dry_run else "Exports"
         output.table(title, ["export", "rows", "refused", "secrets", "where"], export_rows(report))
-        if set(report.unchanged) == set(report.exports):
+        if not report.is_news():
             output.say("nothing new: every file is as the last run left it")
     where = url.rstrip("/")
     if report.exports and not report.dry_run and report.has_data():
