@@ -45,25 +45,32 @@ def stillhouse(capfd: pytest.CaptureFixture[str]) -> Command:
 # ------------------------------------------------------------------------ folders and hints
 
 
-@pytest.mark.parametrize("command", ["run", "evidence", "score", "export", "inspect"])
+def _id(command: str) -> list[str]:
+    """What a command needs beside the lake."""
+    return ["sft-1"] if command == "trace" else []
+
+
+@pytest.mark.parametrize(
+    "command", ["run", "evidence", "score", "export", "inspect", "trace", "verify"]
+)
 def test_a_folder_that_is_no_lake_stays_as_it_is(
     command: str, tmp_path: Path, stillhouse: Command
 ) -> None:
     """A folder given by mistake is said to be none in one line, and nothing is put into it."""
     (tmp_path / "notes.md").write_text("mine")
-    told = stillhouse(command, tmp_path)
+    told = stillhouse(command, tmp_path, *_id(command))
     assert told.code == 3
     assert told.err.startswith(f"error: {tmp_path}: has no _kb folder")
     assert [path.name for path in tmp_path.iterdir()] == ["notes.md"]
 
 
-@pytest.mark.parametrize("command", ["run", "export", "inspect"])
+@pytest.mark.parametrize("command", ["run", "export", "inspect", "trace", "verify"])
 def test_the_log_folder_given_as_the_lake(
     command: str, tmp_path: Path, stillhouse: Command
 ) -> None:
     """Whoever names _kb itself is told to name what holds it."""
     log = put(tmp_path, "audits", rows(0, 3))
-    told = stillhouse(command, log.parent)
+    told = stillhouse(command, log.parent, *_id(command))
     assert told.code == 3
     assert told.err == f"error: {log.parent}: you gave the _kb folder; give its parent\n"
     assert list(log.parent.iterdir()) == [log]
@@ -72,11 +79,25 @@ def test_the_log_folder_given_as_the_lake(
 def test_a_folder_without_receipts_is_not_verified(tmp_path: Path, stillhouse: Command) -> None:
     """Where no run has been, nothing holds: exit code 1 and the way out, quoted for a shell."""
     lake = tmp_path / "my lake"
-    lake.mkdir()
+    put(lake, "audits", rows(0, 3))
     told = stillhouse("verify", lake)
     assert told.code == 1
     assert told.err == f"error: no receipts here; run `stillhouse run '{lake}'` first\n"
     assert stillhouse("verify", lake, "--json").code == 1
+
+
+def test_receipts_that_are_gone_are_one_line(tmp_path: Path, stillhouse: Command) -> None:
+    """A lake whose receipts were deleted is told so at once, not by the name of every file."""
+    put(tmp_path, "scrum_reviews", rows(0, 3))
+    stillhouse("run", tmp_path, "--engine", "inline")
+    shutil.rmtree(tmp_path / "receipts")
+    told = stillhouse("verify", tmp_path)
+    said = f"receipts/ is gone; `stillhouse run {tmp_path}` writes new ones"
+    assert told == Told(1, "", f"error: {said}\n")
+    stillhouse("run", tmp_path, "--engine", "inline")
+    assert _last(stillhouse("verify", tmp_path)).endswith("all as receipted")
+    (tmp_path / "distilled" / "rag" / "rag_export.jsonl").unlink()
+    assert _last(stillhouse("verify", tmp_path)).endswith(" bytes: 1 problem")
 
 
 def test_hints_can_be_pasted(tmp_path: Path, stillhouse: Command) -> None:

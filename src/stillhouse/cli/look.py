@@ -14,8 +14,8 @@ from stillhouse.cli import output
 from stillhouse.cli.options import Json, Lake
 from stillhouse.cli.tables import funnel_tables
 from stillhouse.funnel import funnel
-from stillhouse.lake import check_lake
-from stillhouse.receipts import verify_lake
+from stillhouse.lake import PRIVATE, check_lake
+from stillhouse.receipts import VerifyReport, verify_lake
 from stillhouse.rows import RawRow
 from stillhouse.sources import all_sources
 from stillhouse.storage import open_store
@@ -141,27 +141,40 @@ def _where(function: Any) -> str:
 
 
 def verify(lake: Lake, json: Json = False) -> int:
-    """Every receipt against the files; names the first byte that parts. Exit code 1 if any."""
-    report = verify_lake(open_store(lake))
+    """Every receipt against the files; names the first block that parts. Exit code 1 if any."""
+    store = open_store(lake)
+    report = verify_lake(store)
+    bare = not report.receipts and not any(one.receipt for one in report.problems)
+    if bare:
+        check_lake(store)
     if json:
         output.emit(report)
-    else:
-        if report.problems:
-            output.table(
-                "What does not hold",
-                ["problem", "file", "detail"],
-                [(found.kind, found.path, found.detail) for found in report.problems],
-            )
-        for words in dict.fromkeys(found.way_out for found in report.problems if found.way_out):
-            output.say(words)
-        for found in report.notes:
-            output.note(f"{found.path}: {found.detail}")
-        bad = f"{len(report.problems):,} that do not hold"
-        if report.receipts:
-            output.say(
-                f"{report.receipts:,} receipts, {report.files:,} files, {report.bytes:,} bytes: "
-                + ("all as receipted" if report.ok else bad)
-            )
-    if not report.receipts:
-        output.fail(f"no receipts here; run `stillhouse run {shlex.quote(lake)}` first")
+    elif not bare:
+        _verified(report)
+    if bare:
+        command = f"`stillhouse run {shlex.quote(lake)}`"
+        if report.problems or any(store.list(PRIVATE)):
+            output.fail(f"receipts/ is gone; {command} writes new ones")
+        else:
+            output.fail(f"no receipts here; run {command} first")
     return 0 if report.ok and report.receipts else 1
+
+
+def _verified(report: VerifyReport) -> None:
+    if report.problems:
+        output.table(
+            "What does not hold",
+            ["problem", "file", "detail"],
+            [(found.kind, found.path, found.detail) for found in report.problems],
+        )
+    for words in dict.fromkeys(found.way_out for found in report.problems if found.way_out):
+        output.say(words)
+    for found in report.notes:
+        output.note(f"{found.path}: {found.detail}")
+    counted = [
+        output.number(report.receipts, "receipt"),
+        output.number(report.files, "file"),
+        output.number(report.bytes, "byte"),
+    ]
+    bad = output.number(len(report.problems), "problem")
+    output.say(f"{', '.join(counted)}: {'all as receipted' if report.ok else bad}")

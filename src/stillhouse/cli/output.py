@@ -46,6 +46,11 @@ def note(line: str) -> None:
     err.print(Text("note: ", style="yellow") + Text(line), soft_wrap=True)
 
 
+def number(count: int, what: str) -> str:
+    """So many of what: ``1 file``, ``2 files``."""
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
 def emit(value: Any) -> None:
     """One JSON document on stdout, in UTF-8 whatever the terminal's encoding: JSON has no other."""
     if sys.stdout is None:

@@ -322,7 +322,8 @@ def _difference(store: Store, claim: Claim, found: FileDigest, size: int) -> Fin
     else:
         if wanted.path.endswith(".jsonl"):
             line = _line_at(store, wanted.path, place.start)
-        said += f"; {_words(place, line)}"
+        if place.start > 0 or place.end < max(size, wanted.bytes):
+            said += f"; {_words(place, line)}"
     return Finding(
         kind="wrong_size" if wrong_size else "wrong_hash",
         path=wanted.path,
