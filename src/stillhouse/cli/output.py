@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Final
 
 import msgspec
+from rich.cells import cell_len
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
 from rich.table import Table
@@ -69,17 +71,66 @@ def table(
     """A table whose last ``numbers`` columns are right-aligned numbers; nothing without rows."""
     if not rows:
         return
+    cells = [[_words(value) for value in row] for row in rows]
+    widths = _widths(columns, cells, numbers)
     grid = Table(title=Text(title, style="bold"), title_justify="left", header_style="bold")
-    for place, column in enumerate(columns):
+    for place, (column, width) in enumerate(zip(columns, widths, strict=True)):
         right = place >= len(columns) - numbers
-        grid.add_column(column, justify="right" if right else "left", overflow="fold")
-    for row in rows:
-        grid.add_row(*(_cell(value) for value in row))
-    err.print(grid)
+        grid.add_column(column, justify="right" if right else "left", width=width, no_wrap=True)
+    for row in cells:
+        grid.add_row(*(Text(_wrapped(cell, n)) for cell, n in zip(row, widths, strict=True)))
+    # A path that no place to wrap at makes short enough is better whole than cut.
+    err.print(grid, width=max(err.width, _frame(widths)), crop=False, no_wrap=True)
 
 
-def _cell(value: object) -> Text:
-    return Text(f"{value:,}" if isinstance(value, int) else str(value))
+def fits(columns: Sequence[str], rows: Sequence[Sequence[object]]) -> bool:
+    """Whether a table fits on the screen without any cell being wrapped."""
+    cells = [[_words(value) for value in row] for row in rows]
+    return _frame(_widths(columns, cells, len(columns))) <= err.width
+
+
+_PIECE: Final = re.compile(r"\s*[^\s/]*/?")
+"""What of a cell stays together: a word, or a part of a path."""
+
+
+def _words(value: object) -> str:
+    return f"{value:,}" if isinstance(value, int) else str(value)
+
+
+def _frame(widths: Sequence[int]) -> int:
+    """The width of a table with columns of these widths."""
+    return sum(widths) + 3 * len(widths) + 1
+
+
+def _widths(columns: Sequence[str], cells: Sequence[Sequence[str]], numbers: int) -> list[int]:
+    """Widths of columns: as wide as their cells, or, where that is too much, the widest
+    columns narrower, down to what stays together. Numbers are never wrapped."""
+    each = [[column, *(row[at] for row in cells)] for at, column in enumerate(columns)]
+    wide = [max(cell_len(line) for cell in column for line in cell.split("\n")) for column in each]
+    least = [
+        max(cell_len(piece.strip()) for cell in column for piece in _PIECE.findall(cell))
+        for column in each
+    ]
+    least[len(least) - numbers :] = wide[len(wide) - numbers :]
+    while _frame(wide) > err.width:
+        able = [at for at, width in enumerate(wide) if width > least[at]]
+        if not able:
+            break
+        wide[max(able, key=lambda at: wide[at])] -= 1
+    return wide
+
+
+def _wrapped(cell: str, width: int) -> str:
+    """A cell's words in lines of a width; a path goes on after a ``/``."""
+    lines: list[str] = []
+    for line in cell.split("\n"):
+        lines.append("")
+        for piece in _PIECE.findall(line):
+            if lines[-1] and cell_len((lines[-1] + piece).rstrip()) > width:
+                lines.append(piece.lstrip())
+            else:
+                lines[-1] += piece
+    return "\n".join(lines)
 
 
 @contextmanager
