@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -97,6 +98,78 @@ def test_examples_are_as_many_as_asked_for(
             if one["reason"] == "missing_time"
         )
         assert (refused["rows"], len(refused["examples"])) == (3, shown)
+
+
+def test_rows_kept_out_are_told_by_category(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Where the category is the reason each has its line and example, and the option is named."""
+    log = put(tmp_path, "observer_reviews", b"")
+    for number, verdict in enumerate(("accept", "cycle", "reject", "unclear")):
+        add(log, row(number, verdict=verdict) + b"\n")
+    run(tmp_path)
+    seen = funnel(LocalStore(tmp_path)).refused
+    told = {(one.stage, one.reason, one.category): one.examples[0] for one in seen}
+    assert told["sft", "forbidden_category", "rejected"].startswith("_kb/observer_reviews.jsonl:3")
+    assert told["sft", "forbidden_category", "needs_human_review"].startswith(
+        "_kb/observer_reviews.jsonl:4"
+    )
+    assert told["sft", "not_opted_in", "partially_accepted"].endswith(": --include-partial")
+    assert told["rag", "not_opted_in", "needs_human_review"].endswith(": --include-review")
+    program(["inspect", str(tmp_path)])
+    lines = capfd.readouterr().err.splitlines()
+    firsts = [line.split("│")[1].strip() for line in lines if line.startswith("│")]
+    place = firsts.index("forbidden_category")
+    assert firsts[place + 2] == "forbidden_category"
+    assert {firsts[place + 1], firsts[place + 3]} == {"rejected", "review"}
+
+
+def test_exports_stand_in_one_order(tmp_path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    """That of the run's own table; what holds no row is said to hold nothing."""
+    put(tmp_path, "distilled_facts", row(0) + b"\n")
+    run(tmp_path)
+    assert list(funnel(LocalStore(tmp_path)).exports) == ["sft", "preference", "rag", "dataset"]
+    program(["inspect", str(tmp_path)])
+    told = capfd.readouterr().err
+    for kind in ("sft", "preference", "rag", "dataset"):
+        assert re.search(rf"│ {kind} +│ nothing +│", told), told
+
+
+def test_one_reason_of_many_sources_is_one_line(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Logs that only extract all say the same."""
+    for stem in ("distilled_facts", "audit_facts", "distilled_procedures"):
+        put(tmp_path, stem, rows(0, 2))
+    run(tmp_path)
+    program(["inspect", str(tmp_path)])
+    told = capfd.readouterr().err
+    assert told.count("the source only extracts") == 1
+    assert "and in 2 more logs" in told
+
+
+def test_the_other_row_is_named_once(tmp_path: Path) -> None:
+    """A repeated answer's example names the one that is kept, and names it once."""
+    same = {"file": "a", "review": "Good as it is.", "accepted_on_attempt": 1}
+    put(tmp_path, "scrum_reviews", row(0, **same) + b"\n" + row(3, **same) + b"\n")
+    run(tmp_path)
+    (example,) = (
+        one.examples[0]
+        for one in funnel(LocalStore(tmp_path)).refused
+        if (one.stage, one.reason) == ("sft", "duplicate")
+    )
+    assert example.count("_kb/scrum_reviews.jsonl:1") == 1
+
+
+def test_long_words_keep_their_end(tmp_path: Path) -> None:
+    """What is too long is cut in its middle: the way out stands at the end."""
+    said = {"decision": "reject", "reason": "begin " + "and so on " * 60 + "the end"}
+    put(tmp_path, "scrum_reviews", row(0, human_override=said) + b"\n")
+    run(tmp_path)
+    (one,) = funnel(LocalStore(tmp_path)).not_accepted
+    assert "begin" in one.reason
+    assert "the end" in one.reason
+    assert len(one.reason) < 200
 
 
 def test_a_reason_has_one_line_for_all_exports(

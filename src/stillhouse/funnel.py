@@ -11,6 +11,7 @@ from typing import Final
 import msgspec
 
 from stillhouse.errors import LakeError
+from stillhouse.exports import KINDS
 from stillhouse.index import iter_lines
 from stillhouse.interfaces import Store
 from stillhouse.lake import QUARANTINE, SCORED, partition_of
@@ -22,6 +23,15 @@ _MOST_REASONS: Final = 8
 """Reasons that are told apart in one category of one source; the rest are counted as other."""
 
 OTHER: Final = "other"
+
+_BY_CATEGORY: Final = frozenset({"forbidden_category", "not_opted_in", "no_partner"})
+"""Reasons that speak of a row's category: rows are counted by it."""
+
+_OPTIONS: Final = {
+    "partially_accepted": "--include-partial",
+    "needs_human_review": "--include-review",
+}
+"""What lets a category into the export that refuses it as ``not_opted_in``."""
 
 _VALUES: Final = re.compile(r"'[^']*'(?:, '[^']*')*|[0-9]+(?:\.[0-9]+)?")
 """What differs between reasons of one kind: quoted values, and numbers."""
@@ -49,12 +59,14 @@ class NotAccepted(msgspec.Struct):
 
 
 class Refused(msgspec.Struct):
-    """One reason of one stage, with a few rows to look at."""
+    """One reason of one stage, with a few rows to look at. Where the reason is the row's
+    category, ``category`` names it."""
 
     stage: str
     reason: str
     rows: int
     examples: list[str]
+    category: str = ""
 
 
 class Funnel(msgspec.Struct):
@@ -91,7 +103,9 @@ def funnel(store: Store, examples: int = 1) -> Funnel:
                 {name: categories[name] for name in CATEGORIES},
             )
         )
-    exports = {kind: export.counts for kind, export in sorted(state.exports.items())}
+    exports: dict[str, dict[str, int]] = {
+        kind: state.exports[kind].counts for kind in KINDS if kind in state.exports
+    }
     return Funnel(sources, list(_not_accepted(store)), list(_refusals(store, examples)), exports)
 
 
@@ -161,7 +175,11 @@ def _not_accepted(store: Store) -> Iterator[NotAccepted]:
 
 
 def _cut(words: str) -> str:
-    return words if len(words) <= _WIDTH else f"{words[:_WIDTH]}…"
+    """Words of bounded length. What is cut is the middle: the way out stands at the end."""
+    if len(words) <= _WIDTH:
+        return words
+    half = _WIDTH // 2
+    return f"{words[:half].rstrip()} … {words[-half:].lstrip()}"
 
 
 def _spoilt(store: Store, path: str, what: str) -> LakeError:
@@ -176,7 +194,7 @@ def _spoilt(store: Store, path: str, what: str) -> LakeError:
 
 
 def _refusals(store: Store, examples: int) -> Iterator[Refused]:
-    found: dict[tuple[str, str], Refused] = {}
+    found: dict[tuple[str, str, str], Refused] = {}
     decoder = msgspec.json.Decoder(QuarantineRow)
     for entry in store.list(QUARANTINE):
         for _, line in iter_lines(store, entry.path):
@@ -184,18 +202,31 @@ def _refusals(store: Store, examples: int) -> Iterator[Refused]:
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise _spoilt(store, entry.path, "refused row") from None
-            key = (row.stage, row.reason)
+            key = (row.stage, row.reason, category := _category(row))
             if key not in found:
-                found[key] = Refused(row.stage, row.reason, 0, [])
+                found[key] = Refused(row.stage, row.reason, 0, [], category)
             known = found[key]
             known.rows += 1
             if len(known.examples) < examples:
-                words = _cut("; ".join(row.detail))
-                known.examples.append(
-                    f"{row.source_file}:{row.line_offset + 1}  {words}"
-                    + (f"  (see {row.other})" if row.other else "")
-                )
-    order = {name: place for place, name in enumerate(("evidence", "export", "sft"))}
+                known.examples.append(_example(row, category))
+    order = {name: place for place, name in enumerate(("evidence", *KINDS))}
     yield from sorted(
         found.values(), key=lambda seen: (order.get(seen.stage, 9), seen.stage, -seen.rows)
     )
+
+
+def _category(row: QuarantineRow) -> str:
+    """The category that a row was refused for, as its words have it."""
+    if row.reason not in _BY_CATEGORY:
+        return ""
+    words = " ".join(row.detail).split()
+    return next((name for name in CATEGORIES if name in words), "")
+
+
+def _example(row: QuarantineRow, category: str) -> str:
+    words = "; ".join(row.detail)
+    if row.reason == "not_opted_in" and category in _OPTIONS:
+        words += f": {_OPTIONS[category]}"
+    if row.other and row.other not in words:
+        words += f"  (see {row.other})"
+    return f"{row.source_file}:{row.line_offset + 1}  {_cut(words)}"

@@ -15,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from stillhouse.cli.app import run as program
-from tests.runs import environment, put, row, rows
+from tests.runs import demo, environment, put, row, rows
 
 
 class Told(NamedTuple):
@@ -285,3 +285,28 @@ def test_ctrl_c_says_what_became_of_the_lake(tmp_path: Path) -> None:
         _, said = run.communicate()
     assert run.returncode == 130
     assert said == b"stopped; the lake is as it was before the step that was under way\n"
+
+
+# ------------------------------------------------------------------------- narrow screens
+
+
+def test_tables_fit_a_narrow_screen(tmp_path: Path) -> None:
+    """At 80 columns no line is longer, and no name of a log is cut within a word."""
+    demo(tmp_path)
+    code = (
+        "import sys; from stillhouse.cli import output; output.err.width = 80; "
+        "from stillhouse.cli.app import run; "
+        "run(['run', sys.argv[1], '--engine', 'inline']); run(['inspect', sys.argv[1]])"
+    )
+    told = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)],
+        env=environment(),
+        capture_output=True,
+        text=True,
+        check=True,
+    ).stderr
+    tables = [line for line in told.splitlines() if line[:1] in tuple("┏┃┡│└")]
+    assert max(map(len, tables)) <= 80
+    assert "│ distilled_config_hints │" in told
+    for cell in (cell.strip() for line in tables for cell in line.split("│")):
+        assert not cell.startswith((".jsonl", "jsonl", "l:")), cell

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Iterator, Mapping
 
 from stillhouse.cli import output
-from stillhouse.funnel import Funnel, Refused
+from stillhouse.funnel import Funnel, NotAccepted, Refused
 from stillhouse.pipeline import RunReport
 from stillhouse.records import CATEGORIES
 
@@ -91,6 +91,37 @@ def total(counts: Mapping[str, int], prefix: str) -> int:
 
 def funnel_tables(funnel: Funnel) -> None:
     """The funnel by source and category, and why rows were refused or not accepted."""
+    _source_tables(funnel)
+    output.table("Exports", ["export", "what it holds"], list(_holdings(funnel)))
+    raw = [found for found in funnel.refused if found.stage == "evidence"]
+    output.table(
+        "Raw rows refused, and why",
+        ["reason", "for example", "rows"],
+        [(found.reason, "\n".join(found.examples), found.rows) for found in raw],
+        1,
+    )
+    kept_out = [found for found in funnel.refused if found.stage != "evidence"]
+    stages = [kind for kind in _FILES if any(found.stage == kind for found in kept_out)]
+    output.table(
+        "Rows kept out of exports, and why",
+        ["reason", "for example", *stages],
+        list(_kept_out(kept_out, stages)),
+        len(stages),
+    )
+    reasons = sorted(_not_accepted(funnel), key=lambda row: -row[3])
+    output.table(
+        "Why not accepted",
+        ["category", "first reason", "for example", "rows"],
+        reasons[:_MOST_REASONS],
+        1,
+    )
+    if more := reasons[_MOST_REASONS:]:
+        rows_left = sum(row[3] for row in more)
+        output.say(f"and {len(more):,} more reasons with {rows_left:,} rows: --json names them")
+
+
+def _source_tables(funnel: Funnel) -> None:
+    """Rows by source: one table, or two where one is too wide for the screen."""
     categories = [_SHORT.get(name, name) for name in CATEGORIES]
     columns = ["source", "lines", "blank", "refused", "evidence", *categories]
     rows = [
@@ -108,54 +139,59 @@ def funnel_tables(funnel: Funnel) -> None:
     ]
     sums = [sum(column) for column in zip(*(row[1] for row in rows), strict=True)]
     lines = [(stem, *numbers) for stem, numbers in [*rows, ("all", sums)]]
-    output.table("Raw rows to evidence", columns, lines, len(columns) - 1)
-    output.table("Exports", ["export", "what it holds"], list(_holdings(funnel)))
-    raw = [found for found in funnel.refused if found.stage == "evidence"]
-    output.table(
-        "Raw rows refused, and why",
-        ["reason", "for example", "rows"],
-        [(found.reason, "\n".join(found.examples), found.rows) for found in raw],
-        1,
-    )
-    kept_out = [found for found in funnel.refused if found.stage != "evidence"]
-    stages = list(dict.fromkeys(found.stage for found in kept_out))
-    output.table(
-        "Rows kept out of exports, and why",
-        ["reason", "for example", *stages],
-        list(_kept_out(kept_out, stages)),
-        len(stages),
-    )
-    reasons = sorted(funnel.not_accepted, key=lambda found: -found.rows)
-    output.table(
-        "Why not accepted",
-        ["category", "first reason", "for example", "rows"],
-        [
-            (_SHORT.get(found.category, found.category), found.reason, found.example, found.rows)
-            for found in reasons[:_MOST_REASONS]
-        ],
-        1,
-    )
-    if more := reasons[_MOST_REASONS:]:
-        rows_left = sum(found.rows for found in more)
-        output.say(f"and {len(more):,} more reasons with {rows_left:,} rows: --json names them")
+    title, middle = "Raw rows to evidence", len(columns) - len(categories)
+    if output.fits(columns, lines):
+        output.table(title, columns, lines, len(columns) - 1)
+    else:
+        output.table(title, columns[:middle], [line[:middle] for line in lines], middle - 1)
+        parts = [(line[0], *line[middle:]) for line in lines]
+        output.table("Evidence by category", ["source", *categories], parts, len(categories))
+
+
+def _not_accepted(funnel: Funnel) -> Iterator[tuple[str, str, str, int]]:
+    """One line a category and reason, whatever sources gave it."""
+    alike: dict[tuple[str, str], list[NotAccepted]] = {}
+    for found in funnel.not_accepted:
+        alike.setdefault((found.category, found.reason), []).append(found)
+    for (category, reason), each in alike.items():
+        example = each[0].example
+        if len(each) > 1:
+            example += f"\nand in {output.number(len(each) - 1, 'more log')}"
+        yield _SHORT.get(category, category), reason, example, sum(one.rows for one in each)
 
 
 def _holdings(funnel: Funnel) -> Iterator[tuple[str, str]]:
     """One line an export: its rows by what they are."""
     for kind, counts in funnel.exports.items():
-        kept = [
-            f"{name.removeprefix('rows/')} {number:,}"
+        kept = {
+            name.removeprefix("rows/"): number
             for name, number in counts.items()
-            if not name.startswith(("refused/", "redacted/"))
-        ]
-        yield kind, ", ".join(kept)
+            if number and not name.startswith(("refused/", "redacted/"))
+        }
+        names = sorted(kept, key=_place) if kind == "dataset" else kept
+        yield kind, ", ".join(f"{name} {kept[name]:,}" for name in names) or "nothing"
+
+
+def _place(section: str) -> tuple[int, int]:
+    """Where a section of the dataset (``sft/train``) stands among the others."""
+    config, _, split = section.partition("/")
+    return _at(config, [*_FILES]), _at(split, ["train", "validation", "test"])
+
+
+def _at(name: str, names: list[str]) -> int:
+    return names.index(name) if name in names else len(names)
 
 
 def _kept_out(refused: list[Refused], stages: list[str]) -> Iterator[tuple[object, ...]]:
-    """One line a reason, with its rows in each export and the first examples of any."""
-    for reason in dict.fromkeys(found.reason for found in refused):
-        alike = {found.stage: found for found in refused if found.reason == reason}
+    """One line a reason (and category, where that is the reason), with its rows in each export
+    and the first examples of any."""
+    reasons = list(dict.fromkeys(found.reason for found in refused))
+    pairs = dict.fromkeys((found.reason, found.category) for found in refused)
+    for reason, category in sorted(pairs, key=lambda pair: reasons.index(pair[0])):
+        same = [found for found in refused if (found.reason, found.category) == (reason, category)]
+        alike = {found.stage: found for found in same}
         most = max(len(found.examples) for found in alike.values())
         examples = dict.fromkeys(row for found in alike.values() for row in found.examples)
         rows = (alike[stage].rows if stage in alike else 0 for stage in stages)
-        yield reason, "\n".join(list(examples)[:most]), *rows
+        name = f"{reason}\n{_SHORT.get(category, category)}" if category else reason
+        yield name, "\n".join(list(examples)[:most]), *rows
