@@ -121,6 +121,7 @@ def test_hints_can_be_pasted(tmp_path: Path, stillhouse: Command) -> None:
             "Say `stillhouse run --help`.",
         ),
         (["nope"], "No such command 'nope'. Say `stillhouse --help`."),
+        (["rn"], "No such command 'rn'. Did you mean 'run'? Say `stillhouse --help`."),
     ],
 )
 def test_a_usage_error_names_the_command(
@@ -141,6 +142,13 @@ def test_the_usage_line_names_arguments_plainly(stillhouse: Command) -> None:
     """Arguments are called there what errors call them."""
     assert "Usage: stillhouse run [OPTIONS] LAKE" in stillhouse("run", "--help").out
     assert "Usage: stillhouse trace [OPTIONS] LAKE ID" in stillhouse("trace", "--help").out
+
+
+def test_flags_take_no_value(stillhouse: Command) -> None:
+    """The help of a flag names no type."""
+    for command in ("run", "export", "verify", "trace"):
+        assert "bool" not in stillhouse(command, "--help").out, command
+    assert "bool" not in stillhouse("--help").out
 
 
 def test_parquet_without_its_library_is_said_before_any_work(tmp_path: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Callable, Sequence
 from typing import Any, Final
 
 import typer
-from typer.core import TyperCommand
+from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from stillhouse import __version__
@@ -16,7 +16,24 @@ from stillhouse.cli import demo, distil, look, output
 from stillhouse.errors import StillhouseError
 from stillhouse.storage.paths import disk_error
 
+
+def _bare_flags(params: list[Any]) -> list[Any]:
+    """Parameters of which flags take no value, so that help names none."""
+    for param in params:
+        if getattr(param, "is_flag", False):
+            param.metavar = ""
+    return params
+
+
+class _Program(TyperGroup):
+    """The commands together."""
+
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _bare_flags(super().get_params(ctx))
+
+
 app = typer.Typer(
+    cls=_Program,
     name="stillhouse",
     help="Turn the logs that LLM agents leave behind into training data that can be trusted.",
     no_args_is_help=True,
@@ -57,6 +74,9 @@ class _Command(TyperCommand):
     def collect_usage_pieces(self, ctx: Any) -> list[str]:
         return [piece.strip("{}") for piece in super().collect_usage_pieces(ctx)]
 
+    def get_params(self, ctx: Any) -> list[Any]:
+        return _bare_flags(super().get_params(ctx))
+
 
 def _add(name: str, panel: str, command: Callable[..., int], example: str) -> None:
     """A command under its heading, with an example at the end of its help."""
@@ -87,8 +107,9 @@ def run(arguments: Sequence[str] | None = None) -> int:
         if code == STOPPED:  # Ctrl-C, as typer tells of it
             output.say("stopped; the lake is as it was before the step that was under way")
     except TyperException as error:
-        if words := error.format_message().removesuffix("."):
-            output.fail(f"{words.replace('Value error, ', '')}. Say `{_command(error)} --help`.")
+        if words := error.format_message().replace("Value error, ", ""):
+            stop = "" if words.endswith((".", "?")) else "."
+            output.fail(f"{words}{stop} Say `{_command(error)} --help`.")
         return 2
     except (typer.Abort, KeyboardInterrupt):
         return STOPPED
