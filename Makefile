@@ -34,7 +34,7 @@ help: ## list the tasks
 setup: $(STAMPS)/runtime ## make .venv with the program in it (.venv/bin/stillhouse)
 
 demo: $(STAMPS)/runtime ## write an example lake, distil it, show the funnel
-	@$(VENV)/bin/stillhouse demo "$(DEMO)" --rows $(DEMO_ROWS)
+	@$(VENV)/bin/stillhouse demo "$(DEMO)" --rows $(DEMO_ROWS) --json >/dev/null
 	@$(VENV)/bin/stillhouse run "$(DEMO)"
 	@$(VENV)/bin/stillhouse inspect "$(DEMO)"
 	@echo

@@ -179,8 +179,12 @@ def _last(told: Told) -> str:
 
 def test_nothing_exported_says_why(tmp_path: Path, stillhouse: Command) -> None:
     """The last line names what kept the rows out, on every run."""
-    log = put(tmp_path, "mode_experiments", b"")
+    (tmp_path / "_kb").mkdir()
     arguments = ("run", tmp_path, "--engine", "inline")
+    empty = f"no *.jsonl in {tmp_path}/_kb"
+    assert _last(stillhouse("inspect", tmp_path)) == empty
+    assert _last(stillhouse(*arguments)) == f"nothing exported: {empty}"
+    log = put(tmp_path, "mode_experiments", b"")
     assert _last(stillhouse(*arguments)) == "nothing exported: no rows were read"
     log.write_bytes(b'{"file": "a"}\n{"file": "b"}\n[]\n\n')
     for _ in range(2):

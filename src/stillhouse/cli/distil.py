@@ -31,6 +31,7 @@ from stillhouse.cli.options import (
 from stillhouse.cli.tables import report_tables, shortfall
 from stillhouse.errors import UsageError
 from stillhouse.exports import KINDS, ExportOptions
+from stillhouse.interfaces import Store
 from stillhouse.storage import open_store
 
 
@@ -70,7 +71,7 @@ def run(
         report = pipeline.run_lake(
             store, pool, options, config.check_recorded_at(recorded_at), hears
         )
-    return _finish(store.url, report, json)
+    return _finish(store, report, json)
 
 
 def evidence(
@@ -84,7 +85,7 @@ def evidence(
     store = open_store(lake)
     with engine_for(engine, workers) as pool, output.progress(json) as hears:
         report = pipeline.make_evidence(store, pool, config.check_recorded_at(recorded_at), hears)
-    return _finish(store.url, report, json)
+    return _finish(store, report, json)
 
 
 def score(
@@ -98,7 +99,7 @@ def score(
     store = open_store(lake)
     with engine_for(engine, workers) as pool, output.progress(json) as hears:
         report = pipeline.score_evidence(store, pool, config.check_recorded_at(recorded_at), hears)
-    return _finish(store.url, report, json)
+    return _finish(store, report, json)
 
 
 def export(
@@ -135,7 +136,7 @@ def export(
             hears,
             dry_run=dry_run,
         )
-    return _finish(store.url, report, json)
+    return _finish(store, report, json)
 
 
 _FORMS: dict[ToolsAs, Literal["strings", "objects", "openai"]] = {
@@ -170,15 +171,15 @@ def _options(
     )
 
 
-def _finish(url: str, report: pipeline.RunReport, json: bool) -> int:
+def _finish(store: Store, report: pipeline.RunReport, json: bool) -> int:
     if json:
         output.emit(report)
     else:
-        report_tables(url, report)
+        report_tables(store.url, report)
     # Behind the tables, where they are seen.
     for line in report.notes:
         output.note(line)
     if report.has_data():
         return 0
-    output.say(shortfall(report), "bold")
+    output.say(shortfall(store, report), "bold")
     return 1

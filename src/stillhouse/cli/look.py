@@ -12,7 +12,7 @@ import typer
 
 from stillhouse.cli import output
 from stillhouse.cli.options import Json, Lake
-from stillhouse.cli.tables import funnel_tables
+from stillhouse.cli.tables import funnel_tables, no_logs
 from stillhouse.funnel import funnel
 from stillhouse.lake import PRIVATE, check_lake
 from stillhouse.receipts import VerifyReport, verify_lake
@@ -40,7 +40,8 @@ def inspect(
     elif seen.sources:
         funnel_tables(seen)
     else:
-        output.say(f"nothing has been read yet; start with `stillhouse run {shlex.quote(lake)}`")
+        start = f"start with `stillhouse run {shlex.quote(lake)}`"
+        output.say(no_logs(store) or f"nothing has been read yet; {start}")
     return 0 if seen.sources else 1
 
 

@@ -7,6 +7,8 @@ from collections.abc import Iterator, Mapping
 
 from stillhouse.cli import output
 from stillhouse.funnel import Funnel, NotAccepted, Refused
+from stillhouse.interfaces import Store
+from stillhouse.lake import RAW
 from stillhouse.pipeline import RunReport
 from stillhouse.records import CATEGORIES
 
@@ -44,7 +46,14 @@ def report_tables(url: str, report: RunReport) -> None:
         output.say(f"look at {where}/distilled, or `{command}`", "dim")
 
 
-def shortfall(report: RunReport) -> str:
+def no_logs(store: Store) -> str:
+    """That a lake has no raw log, in words; empty when it has one."""
+    if any(entry.path.endswith(".jsonl") for entry in store.list(RAW)):
+        return ""
+    return f"no *.jsonl in {store.url.rstrip('/')}/{RAW}"
+
+
+def shortfall(store: Store, report: RunReport) -> str:
     """Why a command came to nothing, in one line."""
     what = "nothing exported" if report.exports else "no evidence"
     refused, rows = report.refused, sum(report.refused.values())
@@ -53,7 +62,7 @@ def shortfall(report: RunReport) -> str:
         each = (_refused(counts) for counts in report.exports.values())
         refused, rows = next(filter(None, each), {}), report.rows
     if not rows:
-        return f"{what}: no rows were read"
+        return f"{what}: {no_logs(store) or 'no rows were read'}"
     if not refused:
         return f"{what}: none of {rows:,} rows may leave"
     reasons = ", ".join(f"{reason} {number:,}" for reason, number in refused.items())
