@@ -8,7 +8,9 @@ it is enough to give each row the time of its first reading again (SPEC L2), to 
 files that are no longer made, and to count on where the receipts ended.
 
 When receipts are lost or damaged, the state tells which files they named (`reissue`). New
-receipts then name all that the stage has standing: what ran since hangs on them.
+receipts then name all that the stage has standing: what ran since hangs on them. They also
+say what is gone: a lost receipt may have been the one that let go of files which older
+ones still tell of.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ from stillhouse.receipts import (
     BlockHasher,
     FileDigest,
     Receipt,
+    claimed_files,
     decode_receipt,
     is_sound,
     list_receipts,
@@ -174,11 +177,16 @@ def reissue(work: Work) -> None:
     stages = {path.split("/")[1] for path in lost}
     if work.recalled:
         stages |= _STAGES
+    if stages:
+        work.gone |= _let_go(work, lost)
     if stages & _STAGES:
         # What a later receipt hangs on must be older than it.
         stages |= {*_STAGES, *work.state.exports}
         _evidence_again(work)
         _scores_again(work)
+    elif work.gone:
+        # Whichever stage let them go: an export may not be written by this command.
+        _evidence_again(work)
     for kind in stages & work.state.exports.keys():
         work.state.exports[kind] = msgspec.structs.replace(work.state.exports[kind], inputs="")
     work.recalled = False
@@ -210,6 +218,21 @@ def _lost(work: Work) -> list[str]:
     if len(notes) > _NAMED:
         work.notes.append(f"and {len(notes) - _NAMED:,} more receipts")
     return lost
+
+
+def _let_go(work: Work, lost: list[str]) -> set[str]:
+    """What the other receipts say is there, though the state does not know it and it is not
+    there: whichever receipt said that it is rightly gone is among the ``lost``."""
+    state = work.state
+    known = {raw.path for raw in state.raw.values()}
+    known |= {file.path for file in state.quarantine.values()}
+    for part in state.partitions.values():
+        # Scored runs, known or not: they wait beside evidence that has grown.
+        known |= {part.evidence.path, partition_path(SCORED, part.day, part.stem)}
+    for export in state.exports.values():
+        known |= export.files.keys()
+    claimed = claimed_files(work.store, lost) - known
+    return {path for path in claimed if work.store.stat(path) is None}
 
 
 def _evidence_again(work: Work) -> None:

@@ -341,18 +341,83 @@ def test_receipts_are_made_up_for(
     assert _verified(lake)
 
 
+def _rejected(root: Path) -> Path:
+    """All rows turn: the dataset loses splits, and receipts of the second run say so."""
+    log = put(root, "mode_experiments", b"")
+    for moment, passed in ((FIRST, True), (SECOND, False)):
+        said = {"task_class": "t", "response": "It keeps it.", "validators": {"a": passed}}
+        lines = [row(number, prompt=f"p{number}", **said) + b"\n" for number in range(30)]
+        log.write_bytes(b"".join(lines))
+        run(root, moment)
+    return root
+
+
+def _moved_on(root: Path) -> Path:
+    """The rows of one day become those of another; another log stays as it is."""
+    put(root, "audits", rows(0, 3))
+    log = put(root, "scrum_reviews", row(0) + b"\n")
+    run(root)
+    log.write_bytes(row(1) + b"\n")
+    run(root, SECOND)
+    return root
+
+
+def _forgotten(root: Path) -> Path:
+    """A log that went on purpose, with all that was made of it; another one stays."""
+    put(root, "audits", rows(0, 3))
+    log = put(root, "scrum_reviews", rows(0, 3))
+    run(root)
+    log.unlink()
+    for top in ("evidence", "scored-runs", "quarantine"):
+        for path in (root / top).rglob("scrum_reviews.jsonl"):
+            path.unlink()
+    run(root, SECOND)
+    return root
+
+
+@pytest.mark.parametrize("spoil", ["lost", "truncated"])
+@pytest.mark.parametrize("stages", [["dataset"], ["evidence"], ["evidence", "score"], None])
+@pytest.mark.parametrize("made", [_rejected, _moved_on, _forgotten])
+@pytest.mark.parametrize("command", ["run", "evidence"])
+def test_a_receipt_that_said_what_is_gone(
+    command: str, made: Callable[[Path], Path], stages: list[str] | None, spoil: str, tmp_path: Path
+) -> None:
+    """When the receipt that let files go is lost or damaged, a new one says it: what older
+    receipts tell of those files is taken back, and `verify` is clean."""
+    lake = made(tmp_path)
+    assert _verified(lake)
+    for path in (lake / "receipts").rglob("20260402*.json"):
+        if stages is None or path.parent.name in stages:
+            path.unlink() if spoil == "lost" else path.write_bytes(path.read_bytes()[:-40])
+    assert not _verified(lake)
+    before = files(lake)
+    if command == "evidence":
+        pipeline.make_evidence(LocalStore(lake), InlineEngine(), THIRD)
+    run(lake, THIRD)
+    assert _verified(lake)
+    assert files(lake) == before
+    assert run(lake, FAR).notes == []
+    shutil.rmtree(lake / ".stillhouse")
+    run(lake, FAR)
+    assert _verified(lake)
+    assert files(lake) == before
+
+
 @pytest.mark.parametrize("spoil", ["lost", "not JSON"])
 def test_a_state_and_a_receipt_lost_together(spoil: str, grown: Path, tmp_path: Path) -> None:
-    """Nobody can tell which receipt is missing when the state is lost too: all are made up for."""
-    for number in range(len(list((grown / "receipts").rglob("*.json")))):
-        lake = tmp_path / str(number)
-        shutil.copytree(grown, lake)
-        path = sorted((lake / "receipts").rglob("*.json"))[number]
-        path.unlink() if spoil == "lost" else path.write_text("{")
-        shutil.rmtree(lake / ".stillhouse")
-        run(lake, FAR)
-        check_accounted(lake)
-        assert _verified(lake)
+    """Nobody can tell which receipt is missing when the state is lost too: all are made up for,
+    also where it was the one that said what is gone."""
+    moved_on = _moved_on(tmp_path / "moved on")
+    for whole in (grown, moved_on):
+        for number in range(len(list((whole / "receipts").rglob("*.json")))):
+            lake = tmp_path / f"{whole.name} {number}"
+            shutil.copytree(whole, lake)
+            path = sorted((lake / "receipts").rglob("*.json"))[number]
+            path.unlink() if spoil == "lost" else path.write_text("{")
+            shutil.rmtree(lake / ".stillhouse")
+            run(lake, FAR)
+            check_accounted(lake)
+            assert _verified(lake)
 
 
 @pytest.mark.parametrize("command", ["evidence", "score", "export"])

@@ -36,6 +36,7 @@ from stillhouse.receipts.verify import (
     Finding,
     VerifyReport,
     check_claim,
+    claimed_files,
     newest_claim,
     verify_lake,
 )
@@ -50,6 +51,7 @@ __all__ = [
     "VerifyReport",
     "build_receipt",
     "check_claim",
+    "claimed_files",
     "compute_run_hash",
     "decode_receipt",
     "encode_receipt",

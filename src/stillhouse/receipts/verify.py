@@ -11,7 +11,7 @@ This module never writes, and never trusts a receipt's order on disk or its cloc
 from __future__ import annotations
 
 import functools
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 from typing import Final, Literal, NamedTuple
 
 import msgspec
@@ -146,11 +146,7 @@ def verify_lake(store: Store, engine: Engine | None = None) -> VerifyReport:
     reads, problems = _read_receipts(store)
     distrusted = {one.receipt for one in problems if one.kind != "misplaced_receipt"}
     history, clashes = _history(reads)
-    live = {
-        path: Claim(words[-1].sequence, words[-1].receipt, words[-1].file, True)
-        for path, words in history.items()
-        if words[-1].file
-    }
+    live = _live(history)
     raw, chain, notes = _chain(reads, history, live)
     claims = sorted([*live.values(), *raw.values()], key=lambda claim: claim.file.path)
     check = functools.partial(check_claim, store)
@@ -227,6 +223,15 @@ def _history(reads: Iterable[_Read]) -> tuple[dict[str, list[_Word]], list[Findi
     return history, clashes
 
 
+def _live(history: dict[str, list[_Word]]) -> dict[str, Claim]:
+    """The newest word on every output that should be there."""
+    return {
+        path: Claim(words[-1].sequence, words[-1].receipt, words[-1].file, True)
+        for path, words in history.items()
+        if words[-1].file
+    }
+
+
 def _same(one: FileDigest | None, other: FileDigest | None) -> bool:
     if one is None or other is None:
         return one is other
@@ -267,6 +272,17 @@ def _chain(
 
 def _reach(claim: Claim) -> tuple[int, int, str]:
     return claim.sequence, claim.file.bytes, claim.receipt
+
+
+def claimed_files(store: Store, without: Container[str] = ()) -> set[str]:
+    """The files that must be there for the receipts to hold, but for the receipts ``without``:
+    outputs and raw inputs alike."""
+    reads, _ = _read_receipts(store)
+    reads = [read for read in reads if read.path not in without]
+    history, _ = _history(reads)
+    live = _live(history)
+    raw, _, _ = _chain(reads, history, live)
+    return {*live, *raw}
 
 
 def newest_claim(store: Store, stage: str, path: str) -> Claim | None:
