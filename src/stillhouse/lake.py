@@ -15,7 +15,7 @@ from zlib import crc32
 import msgspec
 
 from stillhouse.errors import LakeChangedError, LakeError
-from stillhouse.interfaces import Entry, Store
+from stillhouse.interfaces import Store
 
 RAW: Final = "_kb"
 EVIDENCE: Final = "evidence"
@@ -121,9 +121,7 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
         elif "/" in inside or not inside.endswith(".jsonl"):
             odd.append(f"{entry.path}: not a run log (those are {RAW}/<stem>.jsonl); left alone")
         elif stem_of(inside) not in NOT_RUN_LOGS:
-            found.append(
-                RawFile(entry.path, stem_of(inside), entry.size, _fingerprint(store, entry))
-            )
+            found.append(RawFile(entry.path, stem_of(inside), entry.size, entry.fingerprint))
     root = store.local_path(RAW)
     if root is not None:
         if not root.is_dir():
@@ -139,18 +137,6 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
                 # A name need not be text; a note must be.
                 odd.append(f"{_shown(path)}: {kind}; not read")
     return sorted(found, key=lambda raw: raw.stem), odd
-
-
-def _fingerprint(store: Store, entry: Entry) -> str:
-    """A log's fingerprint with its time of status change, where it is on a disk: an edit that
-    keeps the size and puts the time of change back still shows. Only logs can have it, since
-    moving a file into place sets that time, and we never move a log."""
-    local = store.local_path(entry.path)
-    try:
-        return f"{entry.fingerprint}-{local.stat().st_ctime_ns}" if local else entry.fingerprint
-    except OSError:
-        # Gone since it was listed: reading it will say so.
-        return entry.fingerprint
 
 
 def _shown(path: str) -> str:

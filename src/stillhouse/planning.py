@@ -26,8 +26,8 @@ from stillhouse.rawscan import RawScan
 from stillhouse.records import SCORER_VERSION
 from stillhouse.refusals import torn_name
 from stillhouse.sources import code_of
-from stillhouse.state import Epoch, PartitionState, RawState
-from stillhouse.work import Work, is_intact
+from stillhouse.state import Epoch, FileState, PartitionState, RawState
+from stillhouse.work import Work, found_as
 
 
 def made_by(version: str, stem: str) -> str:
@@ -74,8 +74,12 @@ def plan_file(work: Work, raw: RawFile) -> Plan | None:
     if old is None:
         return Plan(raw, scan, None, [])
     same_code = old.made_by == made_by(work.version, raw.stem)
-    whole = _derived_intact(work, raw.stem)
+    derived = _derived(work, raw.stem)
+    prints = [found_as(work.store, file) for file in derived]
+    whole = None not in prints
     if same_code and whole and old.fingerprint == raw.fingerprint:
+        if prints != [file.fingerprint for file in derived]:
+            work.moved.add(raw.stem)
         return None
     standing = _standing(scan, old)
     epochs = epochs_after(old.epochs, standing, standing, work.recorded_at)
@@ -197,15 +201,13 @@ def _why(old: RawState, standing: int, same_code: bool) -> str:
     return "its evidence or scored runs are not as written; rebuilt"
 
 
-def _derived_intact(work: Work, stem: str) -> bool:
+def _derived(work: Work, stem: str) -> list[FileState]:
+    """The files that were made of a log, as the state has them."""
+    files = [work.state.quarantine.get(name) for name in (stem, torn_name(stem))]
     for part in work.state.partitions.values():
-        if part.stem != stem:
-            continue
-        made = (part.evidence, part.scored, part.index)
-        if not all(file is None or is_intact(work.store, file) for file in made):
-            return False
-    refused = (work.state.quarantine.get(name) for name in (stem, torn_name(stem)))
-    return all(file is None or is_intact(work.store, file) for file in refused)
+        if part.stem == stem:
+            files += (part.evidence, part.scored, part.index)
+    return [file for file in files if file is not None]
 
 
 def units_of(work: Work, plans: list[Plan], torn: dict[str, IngestUnit]) -> Iterator[IngestUnit]:

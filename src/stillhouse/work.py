@@ -207,9 +207,17 @@ class Work:
 
     def vouch(self, exports: Iterable[str]) -> None:
         """After a run that found a copied lake to be as it should: take the fingerprints that
-        its files have here, so that the next run need not hash them all again."""
-        if self.moved or self.receipts_moved:
-            vouch(self.store, self.state, self.moved, exports)
+        its files have here, so that the next run need not hash them all again. So for a file
+        whose mode, links or times changed, and nothing else."""
+        kinds = [kind for kind in exports if self._is_moved(kind)]
+        if self.moved or self.receipts_moved or kinds:
+            vouch(self.store, self.state, self.moved, kinds)
+
+    def _is_moved(self, kind: str) -> bool:
+        """Whether an export is as it was written, but under other fingerprints."""
+        files = self.state.exports[kind].files.values()
+        found = [found_as(self.store, file) for file in files]
+        return None not in found and found != [file.fingerprint for file in files]
 
 
 def _known(state: State) -> dict[str, str]:
@@ -222,15 +230,18 @@ def _known(state: State) -> dict[str, str]:
 
 def is_intact(store: Store, file: FileState | None) -> bool:
     """Whether a file is as we left it: cheap by fingerprint, by hash when in doubt."""
-    if file is None:
-        return False
+    return file is not None and found_as(store, file) is not None
+
+
+def found_as(store: Store, file: FileState) -> str | None:
+    """The fingerprint under which a file stands as we left it; None when it does not."""
     entry = store.stat(file.path)
     if entry is None or entry.size != file.bytes:
-        return False
+        return None
     if entry.fingerprint == file.fingerprint:
-        return True
+        return entry.fingerprint
     # Copied, restored from a backup or touched: the bytes decide.
-    return holds(Stored(store, file))
+    return entry.fingerprint if holds(Stored(store, file)) else None
 
 
 class Stored(msgspec.Struct, frozen=True):

@@ -9,6 +9,7 @@ import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
@@ -234,6 +235,18 @@ def test_scores_add_up(tmp_path: Path) -> None:
 
 # ------------------------------------------------------- edited, deleted, replaced: as it was
 
+
+def _edit_hidden(path: Path) -> None:
+    """Another byte in a file whose size and time stay, as an editor may leave it."""
+    status = path.stat()
+    time.sleep(0.02)  # a file system's clock may tick that slowly
+    with path.open("r+b") as handle:
+        first = handle.read(1)
+        handle.seek(0)
+        handle.write(b"x" if first != b"x" else b"y")
+    os.utime(path, ns=(status.st_atime_ns, status.st_mtime_ns))
+
+
 _SPOILS: dict[str, Callable[[Path], object]] = {
     "deleted": lambda path: path.unlink(),
     "emptied": lambda path: path.write_bytes(b""),
@@ -241,6 +254,7 @@ _SPOILS: dict[str, Callable[[Path], object]] = {
         path.read_bytes().replace(b"2026", b"2062") or b"{}\n"
     ),
     "cut": lambda path: path.write_bytes(path.read_bytes()[:-7]),
+    "edited, its time put back": _edit_hidden,
     "longer": lambda path: path.write_bytes(path.read_bytes() + b"{}\n"),
     "replaced": lambda path: (
         path.with_suffix(".new").write_bytes(b"x") and path.with_suffix(".new").replace(path)
@@ -287,6 +301,33 @@ def test_a_spoilt_file_is_made_anew(place: str, spoil: str, grown: Path, tmp_pat
     after = stamps(lake)
     run(lake, FAR)
     assert stamps(lake) == after
+
+
+@pytest.mark.parametrize("place", _PLACES)
+@pytest.mark.parametrize("change", ["mode", "link", "time"])
+def test_a_file_that_is_only_handled_is_hashed_once(
+    change: str, place: str, grown: Path, tmp_path: Path
+) -> None:
+    """Another mode, time or a hard link (a backup's) makes nothing anew, and the run after the
+    next one knows the file by name again."""
+    lake = tmp_path / "lake"
+    shutil.copytree(grown, lake)
+    run(lake, FAR)
+    before = visible(lake)
+    path = lake / _PLACES[place]
+    time.sleep(0.02)  # a file system's clock may tick that slowly
+    if change == "mode":
+        path.chmod(0o600)
+    elif change == "link":
+        os.link(path, tmp_path / "backup")
+    else:
+        os.utime(path)
+    run(lake, FAR)
+    assert visible(lake) == before
+    store = CountingStore(LocalStore(lake))
+    run(store, FAR)
+    assert "open" not in store.paths
+    assert visible(lake) == before
 
 
 def test_a_run_that_repeats_another_keeps_its_receipts(tmp_path: Path) -> None:

@@ -349,8 +349,10 @@ def _reopen(url: str, root: str) -> LocalStore:
 
 
 def _entry(path: str, status: os.stat_result) -> Entry:
-    # No time of status change: a rename sets it, and a published file is still the same.
-    return Entry(path, status.st_size, f"{status.st_size}-{status.st_mtime_ns}-{status.st_ino}")
+    # With the time of status change, which nobody can put back: an edit that keeps size and
+    # time shows. A rename sets it too, so a file has its fingerprint from when it is published.
+    times = f"{status.st_mtime_ns}-{status.st_ctime_ns}"
+    return Entry(path, status.st_size, f"{status.st_size}-{times}-{status.st_ino}")
 
 
 def _within(real: str, root: str) -> bool:
