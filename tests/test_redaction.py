@@ -431,13 +431,45 @@ def test_overlapping_finds_are_one_named_by_the_more_telling() -> None:
 
 
 def test_secrets_glued_to_one_another_all_go() -> None:
-    """A token right behind another is found, in one call, however many there are."""
-    token = "AI" + "za" + some(URL64, 35)
-    assert redact(token * 20, {}) == "[REDACTED:google-api-key]" * 20
-    shaped = some(ALNUM, 3) + "8" + "Q~" + some(ALNUM, 34)
-    assert redact(shaped + "gh" + "p_" + some(ALNUM, 36), {}) == (
-        "[REDACTED:azure-client-secret][REDACTED:github]"
-    )
+    """What is right behind a token goes with it, however many there are: one mark, one count."""
+    key_id = "AK" + "IA" + some(UPPER, 16)
+    for kind, token in (
+        ("google-api-key", "AI" + "za" + some(URL64, 35)),
+        ("github", "gh" + "p_" + some(ALNUM, 36)),
+        ("aws-key-id", key_id),
+        ("voyage", "p" + "a-" + some(URL64, 43)),
+        ("jwt", JWT),
+        ("azure-client-secret", some(ALNUM, 3) + "8" + "Q~" + some(ALNUM, 34)),
+    ):
+        counts: Counter[str] = Counter()
+        assert redact(f"a {token * 20}. Then", counts) == f"a [REDACTED:{kind}]. Then"
+        assert counts == {kind: 1}
+    assert redact(f"{key_id}{some(UPPER, 8)}", {}) == f"{key_id}{some(UPPER, 8)}"
+
+
+@pytest.mark.parametrize("seed", range(8))
+def test_of_two_glued_tokens_of_any_kinds_nothing_stays(seed: int) -> None:
+    """Whatever two kinds are glued, no ten characters of either stay, and twice is once."""
+    rng = random.Random(seed)
+    pool = [token for kind, token in TOKENS if kind != "private-key"]
+    for first in pool:
+        second = rng.choice(pool)
+        for text in (first + second, f"see {first}{second}, and {second}{first}."):
+            clean = redact(text, {})
+            for token in (first, second):
+                body = token[-24:]
+                pieces = {body[at : at + 10] for at in range(len(body) - 9)}
+                assert not any(piece in clean for piece in pieces), (text, clean)
+            assert redact(clean, {}) is clean
+            assert suspicious(text.encode())
+            assert suspicious(msgspec.json.encode([text]))
+
+
+def test_what_follows_a_token_behind_a_sign_stays() -> None:
+    """A path, a file's ending or a sentence behind a token is no part of it."""
+    token = "gh" + "p_" + some(ALNUM, 36)
+    for after in (".git", "/info/refs", "=x", "+more", ". Then", "~1", ":x-oauth-basic"):
+        assert redact(f"see {token}{after}", {}) == f"see [REDACTED:github]{after}"
 
 
 # ---------------------------------------------------------------------------- structures
@@ -758,6 +790,8 @@ def test_patterns_repeat_without_bound_only_at_their_end() -> None:
 
 HOSTILE = {
     "marks": "sk-" + "proj-",
+    "glued": "gh" + "p_" + "Zk3Rq8Vw1Xc5Bn7M" * 3 + "_x.",
+    "glued by signs": "ey" + "JZk3Rq8Vw1Xc5Bn7M.ey" + "JZk3Rq8Vw1X.Bn7MZk3Rq8Vw1Xc/",
     "mark and run": "sk-" + "ant-api03-A1",
     "jwt starts": "-ey" + "JhbGciOiJIUzI1",
     "jwt parts": "ey" + "JhbGciOiJIUzI1NiJ9.",

@@ -4,9 +4,9 @@ API keys, tokens, private keys and passwords become ``[REDACTED:kind]``.
 
     text → filter → runs → marks, shapes, names → judgement → replacement
 
-`formats` holds the tables of what is looked for; `search` finds it, with `urls`, `blocks` and
-`logins` for what has a place of its own; `judge` tells a secret from an example, a name or a
-number.
+`formats` holds the tables of what is looked for; `search` finds it, with `issued` for tokens
+with a mark, and `urls`, `blocks` and `logins` for what has a place of its own; `judge` tells a
+secret from an example, a name or a number.
 
 Speed comes from a filter that most text does not pass: a URL with an ``@``, the name
 ``SECRET_KEY``, or a *dense run*. That is letters and digits, of which at least eleven remain once
@@ -34,7 +34,7 @@ from stillhouse.redaction.spans import Span
 __all__ = ["KINDS", "Kind", "redact", "redact_value", "suspicious"]
 
 
-# A replacement can uncover what stood too close to be seen: secrets glued to one another.
+# A replacement can uncover what stood too close to be seen: a token glued to one behind it.
 _PASSES = 8
 
 

@@ -22,8 +22,9 @@ class Kind(NamedTuple):
 
 # kind, marks it starts with, what follows, what it is, where the format is documented.
 # In the third column @ is a letter or digit, & also "_" and "-", ~ a lower-case hex digit,
-# and a closing ! says that no letter or digit follows. An unbounded repeat is the last part,
-# so that a failed attempt costs a bounded number of steps.
+# and a closing ! says that no letter or digit follows (!& neither of them, no "_" and no "-"),
+# unless another token does. An unbounded repeat is the last part, so that a failed attempt costs
+# a bounded number of steps.
 # fmt: off
 ISSUED: Final[tuple[tuple[str, str, str, str, str], ...]] = (
     ("openai", "sk-proj- sk-svcacct- sk-admin- sk-service- sk-None-", r"&{20,}",
@@ -58,7 +59,7 @@ ISSUED: Final[tuple[tuple[str, str, str, str, str], ...]] = (
      "LangSmith personal or service key", "LangSmith: API keys"),
     ("wandb", "wandb_v1_", r"&{40,}", "Weights & Biases API key", "Weights & Biases: API keys"),
     ("pinecone", "pcsk_", r"&{40,}", "Pinecone API key", "Pinecone: API keys"),
-    ("voyage", "pa-", r"&{43}(?!&{1})", "Voyage AI key", "Voyage AI: API keys"),
+    ("voyage", "pa-", r"&{43}!&", "Voyage AI key", "Voyage AI: API keys"),
     ("jina", "jina_", r"@{40,}", "Jina AI key", "Jina AI: API keys"),
     ("firecrawl", "fc-", r"~{32}!", "Firecrawl API key", "Firecrawl: API keys"),
     ("tavily", "tvly-", r"&{20,}", "Tavily API key", "Tavily: API keys"),
@@ -201,11 +202,15 @@ SHAPED: Final[tuple[tuple[str, str, str, str], ...]] = (
 _SHORT: Final = (("@{", "[A-Za-z0-9]{"), ("&{", "[A-Za-z0-9_-]{"), ("~{", "[0-9a-f]{"))
 
 
-def expand(short: str) -> str:
-    """The tables' shorthand as a regular expression."""
+def expand(short: str, glued: str = "") -> str:
+    """The tables' shorthand as a regular expression; ``glued`` may follow where nothing may."""
     for sign, meant in _SHORT:
         short = short.replace(sign, meant)
-    return f"{short[:-1]}(?![A-Za-z0-9])" if short.endswith("!") else short
+    body, end, signs = short.rpartition("!")
+    if not end or signs not in ("", "&"):
+        return short
+    stop = f"(?![A-Za-z0-9{'_-' if signs else ''}])"
+    return f"{body}(?:{stop}|(?={glued}))" if glued else body + stop
 
 
 def _kinds() -> dict[str, Kind]:

@@ -21,7 +21,8 @@ import re
 from typing import Final
 
 from stillhouse.redaction.blocks import block_spans
-from stillhouse.redaction.formats import ISSUED, NAMED, SHAPED, expand
+from stillhouse.redaction.formats import NAMED, SHAPED, expand
+from stillhouse.redaction.issued import add_issued, first_mark, glued_end
 from stillhouse.redaction.judge import (
     WORDS,
     is_basic,
@@ -158,73 +159,10 @@ def _look_around(spans: list[Span], data: bytes, at: int, end: int, lenient: boo
     elif before in _TOKEN_SIGNS:
         head = data[max(0, at - 80) : at]
         begin = first = at - len(head) + len(head.rstrip(_TOKEN_SIGNS))
-    if found := _MARK.search(data, max(0, first - 1), end):
-        _add_issued(spans, found, data, at, end, lenient)
+    if found := first_mark(data, max(0, first - 1), end):
+        add_issued(spans, found, data, at, end, lenient)
     _add_shaped(spans, data, at, end, lenient)
     _add_named(spans, data, begin, at, lenient)
-
-
-_FORMATS: Final = [
-    (
-        marks.split(),
-        kind,
-        re.compile(f"(?:{'|'.join(map(re.escape, marks.split()))}){expand(body)}".encode()),
-    )
-    for kind, marks, body, _, _ in ISSUED
-]
-_BY_MARK: Final = {
-    mark.encode(): [
-        (kind, pattern)
-        for length in range(len(mark), 0, -1)
-        for marks, kind, pattern in _FORMATS
-        if mark[:length] in marks
-    ]
-    for marks, _, _ in _FORMATS
-    for mark in marks
-}
-
-
-def _any_of(marks: list[bytes]) -> bytes:
-    """A pattern for the longest of the marks, branching at the first byte: a third faster."""
-    by_first: dict[bytes, list[bytes]] = {}
-    for mark in sorted(marks, key=len, reverse=True):
-        by_first.setdefault(mark[:1], []).append(re.escape(mark[1:]))
-    branches = (first + b"(?:" + b"|".join(rest) + b")" for first, rest in by_first.items())
-    return b"|".join(branches)
-
-
-_MARK_HERE: Final = re.compile(b"(" + _any_of(list(_BY_MARK)) + b")")
-# What may stand before a token: no letter or digit, unless it ends an escape or a colour code.
-_MARK: Final = re.compile(
-    rb"[^A-Za-z0-9](?:(?<=\\)(?:[nrtbfv0]|u[0-9A-Fa-f]{4}|x[0-9A-Fa-f]{2})|(?<=%)[0-9A-Fa-f]{2}|"
-    rb"(?<=\[)[0-9;]{1,5}m)?(" + _any_of(list(_BY_MARK)) + b")"
-)
-
-
-def _add_issued(
-    spans: list[Span],
-    found: re.Match[bytes] | None,
-    data: bytes,
-    at: int,
-    end: int,
-    lenient: bool,
-) -> None:
-    """Tokens that reach into the run, from the first mark ``found`` on."""
-    while found:
-        start = place = found.start(1)
-        for kind, pattern in _BY_MARK[found[1]]:
-            match = pattern.match(data, start)
-            if match is None or match.end() <= at:
-                continue
-            left, right = match.span(match.lastindex or 0)
-            token = data[left:right].rstrip(b".")
-            if lenient or looks_issued(token[max(0, found.end() - left) :]):
-                spans.append(Span(left, left + len(token), 1, kind))
-            place = match.end()
-            break
-        # What follows a token directly is seen too: nothing new may show after replacement.
-        after = _MARK_HERE.match(data, place, end) if place > start else None
-        found = after or _MARK.search(data, place, end)
 
 
 _AWS_SECRET: Final = re.compile(
@@ -262,7 +200,8 @@ def _add_shaped(spans: list[Span], data: bytes, at: int, end: int, lenient: bool
     for kind, place in tries:
         match = _SHAPES[kind].match(data, place)
         if match and match.end() > at and (lenient or looks_issued(match[0])):
-            spans.append(Span(*match.span(), 1, kind))
+            right = max(match.end(), glued_end(data, place, match.end()))
+            spans.append(Span(place, right, 1, kind))
 
 
 # ---------------------------------------------------------- secrets known by their name
