@@ -185,6 +185,16 @@ PARTS: list[tuple[str, str, str, str]] = [
     ("url-password", "redis://:", "s3cr3t!", "@cache:6379/0"),
     ("url-password", "https://bob:", "p%40ss#w", "@example.org/x?y=1"),
     ("url-password", "mongodb+srv://u:", "a@b1", "@c0.mongodb.net"),
+    ("url-password", "https://x.org/cb?password=", "Sup3rS3cret99", "&x=1"),
+    ("url-password", "jdbc:postgresql://h/db?user=a&password=", "Sup3rS3cret99", ""),
+    ("url-password", "jdbc:sqlserver://h;user=sa;trustStorePassword=", "Sup3rS3cret99", ";x=1"),
+    ("url-password", "https://x.org/?u=a\\u0026password=", some(ALNUM, 30), "&x=1"),
+    ("password", "PGPASSWORD=", "Sup3rS3cret", " psql -h db"),
+    ("password", '{"DB_PASSWORD": "', "Sup3rS3cret", '"}'),
+    ("password", "curl -u admin:", "Passw0rd1", " https://x"),
+    ("password", "curl https://x --user 'admin:", "Passw0rd1", "'"),
+    ("password", "mysql --password ", "Sup3rS3cret9", " db"),
+    ("password", "machine x.org login me password ", "Sup3rS3cret", "\n"),
     ("bearer-token", "Authorization: Bearer ", some(URL64, 40), ""),
     ("bearer-token", 'headers={"authorization": "bearer ', some(HEX, 32), '"}'),
     ("basic-auth", "Authorization: Basic ", basic("robot", some(ALNUM, 16)), ""),
@@ -350,6 +360,8 @@ HARMLESS = [
     "PGPASSWORD=$1 psql, PGPASSWORD=${PW1}, DB_PASSWORD=get_pw2(), RESET_PASSWORD=False, PASSWORD=",
     'PASSWORD="$(cat pw.txt)", DB_PASSWORD: str, {"PASSWORD": "required"}, PASSWORD=password',
     "curl -u user:password x, curl -u $USER1:$PASS1 x, curl -u 'me:<token1>' x, docker -u 10:10",
+    "https://x.org/?password=required&x=1, /login?password=${PW_1}&b, ?a&password={password1}",
+    "fetch(`/login?user=${u}&password=${pw1}`), x=1;password=getPw2(), &password=********",
     "The login form and its password field, a login page, then password twice2.",
     "Authorization: Token <your-token-1>, Authorization: Token ${API_TOKEN_PROD_12}",
     "x-api-key: $API_KEY_PROD_12345, Authorization: Token authentication_for_Users_2",
@@ -633,6 +645,13 @@ RANDOM: dict[str, tuple[Maker, int]] = {
     "option": (in_form("mysqldump --password {} db", 20, 40), 0),
     "option, equals": (in_form("mysqldump --password={} db", 20, 40), 0),
     "setting": (in_form("PGPASSWORD={} psql -h db", 20, 40), 0),
+    "secret key": (in_form('secret_key = "{}"', 24, 50, PUNCTUATED), 0),
+    "netrc, short": (in_form("machine h.org login u password {}", 12, 19), 6),
+    "curl, short": (in_form("curl -s -u bob:{} https://x.org", 12, 19), 6),
+    "option, short": (in_form("mysqldump --password {} db", 12, 19), 6),
+    "setting, short": (in_form("PGPASSWORD={} psql -h db", 12, 19), 6),
+    "query": (in_form("https://x.org/cb?user=a&password={}&page=2", 12, 40), 6),
+    "jdbc": (in_form("jdbc:sqlserver://h:1433;user=sa;password={};x=1", 12, 40), 6),
     "token header": (in_form("Authorization: Token {}", 40, 40, HEX), 0),
     "token header, random": (in_form("Authorization: Token {}", 24, 48), 0),
     "key header": (in_form("x-api-key: {}", 24, 48), 0),
@@ -665,6 +684,18 @@ def test_random_secrets_of_a_kind_are_replaced(name: str) -> None:
     make, allowed = RANDOM[name]
     missed = all_missed(make)
     assert len(missed) <= allowed, missed[:3]
+
+
+LOGINS = ("netrc", "curl", "option", "setting", "Django", "secret key", "query", "jdbc")
+
+
+@pytest.mark.parametrize("name", [name for name in RANDOM if name.startswith(LOGINS)])
+def test_password_of_a_command_goes_whatever_else_the_text_holds(name: str) -> None:
+    """A long identifier elsewhere in the text decides nothing about a login."""
+    noise = "call_" + some(ALNUM, 24)
+    for seed in range(200):
+        text = "".join(RANDOM[name][0](random.Random(seed)))
+        assert redact(f"{noise}\n{text}", {}) == f"{noise}\n{redact(text, {})}"
 
 
 def test_password_that_is_the_word_secret_is_replaced_in_a_url() -> None:
@@ -817,6 +848,8 @@ HOSTILE = {
     "percent signs": "%25",
     "curls": "curl -s ",
     "options": "--password ",
+    "queries": "?password=",
+    "queries of values": "&password=aB3$",
     "netrc": "login a password ",
     "settings": "PASSWORD=",
     "secret keys": 'SECRET_KEY="a1b2&(c3',

@@ -8,19 +8,19 @@ API keys, tokens, private keys and passwords become ``[REDACTED:kind]``.
 with a mark, and `urls`, `blocks` and `logins` for what has a place of its own; `judge` tells a
 secret from an example, a name or a number.
 
-Speed comes from a filter that most text does not pass: a URL with an ``@``, the name
-``SECRET_KEY``, or a *dense run*. That is letters and digits, of which at least eleven remain once
-the commonest letters, ``T`` and the signs inside names and paths are dropped, so that words,
-names and timestamps do not count. One `bytes.translate` drops them and one search finds the
-run; only what stands around such runs is looked at closely. The price is measured: the
-filter misses fewer than 1 in 5,000 random tokens of 20 characters and 1 in 200 of 16. A
-secret known only by its name is missed 1 time in 50 at 16 characters, 1 in 250 at 20, and
-hardly ever at 32.
+Speed comes from a filter that most text does not pass: a URL with an ``@``, the words beside the
+passwords of commands and settings (`logins`), or a *dense run*. That is letters and digits, of
+which at least eleven remain once the commonest letters, ``T`` and the signs inside names and paths
+are dropped, so that words, names and timestamps do not count. One `bytes.translate` drops them and
+one search finds the run; only what stands around such runs is looked at closely. The price is
+measured: the filter misses fewer than 1 in 5,000 random tokens of 20 characters and 1 in 200 of 16.
+A secret known only by its name is missed 1 time in 50 at 16 characters, 1 in 250 at 20, and hardly
+ever at 32.
 
-It never reads a clock, a file or the environment, never logs what it finds, and asks nobody
-whether a secret is valid. It does not know secrets shorter than 16 characters (but for
-passwords in URLs, and those that a command or a setting names where the text passes the
-filter), in natural language without a name, or split over several strings.
+It never reads a clock, a file or the environment, never logs what it finds, and asks nobody whether
+a secret is valid. It does not know secrets shorter than 16 characters (but for passwords in URLs,
+and those that a command or a setting names), in natural language without a name, or split over
+several strings.
 """
 
 from __future__ import annotations
