@@ -245,9 +245,9 @@ def test_a_log_that_no_source_reads_is_named(tmp_path: Path, stillhouse: Command
 
 def _shell(lake: Path, line: str, **more: str) -> subprocess.CompletedProcess[bytes]:
     """A line of shell in which ``$RUN`` is the program and ``$LAKE`` the lake."""
-    told = {"RUN": f"{sys.executable} -m stillhouse", "LAKE": str(lake), **more}
+    told = {"PYTHON": sys.executable, "LAKE": str(lake), **more}
     return subprocess.run(
-        ["bash", "-o", "pipefail", "-c", line],
+        ["bash", "-o", "pipefail", "-c", line.replace("$RUN", '"$PYTHON" -m stillhouse')],
         env=environment() | told,
         capture_output=True,
         check=False,
