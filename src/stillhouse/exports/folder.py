@@ -8,7 +8,7 @@ from typing import Final
 from stillhouse.exports.card import data_path, dataset_card, lineage_path
 from stillhouse.exports.chunks import Layout
 from stillhouse.exports.columns import to_parquet
-from stillhouse.exports.dataset import CONFIGS, SPLITS
+from stillhouse.exports.dataset import CONFIGS, SPLITS, Config, Split
 from stillhouse.exports.firewall import ExportOptions
 from stillhouse.exports.llama_factory import llama_factory_info, llama_factory_path
 from stillhouse.exports.stats import DatasetStats
@@ -52,10 +52,12 @@ def write(
     """Stage what the folder holds beside its JSON lines: Parquet where asked for, the card,
     and LLaMA-Factory's index."""
     files: list[FileDigest] = []
-    for section, layout in sections.items():
-        config, _, split = section.partition("/")
-        if options.parquet and config in CONFIGS and not split.endswith("-lineage"):
-            files.append(_parquet(work, layout.spans, section, options))
+    if options.parquet:
+        for config in CONFIGS:
+            for split in SPLITS:
+                layout = sections.get(f"{config}/{split}")
+                if layout is not None:
+                    files.append(_parquet(work, layout.spans, config, split, options))
     stats.refused = refused
     secrets = {name: n for name, n in counts.items() if name.startswith("redacted/")}
     stats.redacted = {name.removeprefix("redacted/"): n for name, n in secrets.items()}
@@ -71,14 +73,14 @@ def write(
     return files
 
 
-def _parquet(work: Work, spans: list[Span], section: str, options: ExportOptions) -> FileDigest:
-    config, _, split = section.partition("/")
-    known = {(c, s): (c, s) for c in CONFIGS for s in SPLITS}[config, split]  # type: ignore[index]
-    path = f"{FOLDER}/{data_path(*known, suffix='parquet')}"
+def _parquet(
+    work: Work, spans: list[Span], config: Config, split: Split, options: ExportOptions
+) -> FileDigest:
+    path = f"{FOLDER}/{data_path(config, split, suffix='parquet')}"
     hasher = BlockHasher()
     with work.store.writer(work.staged(path), durable=False) as sink:
         lines = _lines(work.store, spans)
-        rows = to_parquet(lines, _Hashing(sink, hasher), known[0], options.tools_as)
+        rows = to_parquet(lines, _Hashing(sink, hasher), config, options.tools_as)
     return hasher.digest(path, rows)
 
 
