@@ -5,6 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 import re
+import shutil
 import tempfile
 import time
 from collections.abc import Iterator
@@ -101,8 +102,8 @@ def scratch_folder(parent: Path | None = None) -> Iterator[Path]:
 
 
 def _sweep_scratch(parent: Path) -> None:
-    """Remove folders of runs that are dead, named as only we name them and holding nothing but
-    files. What cannot be looked at or removed does no harm."""
+    """Remove folders of runs that are dead, named as only we name them. What cannot be looked at
+    or removed does no harm."""
     for folder in parent.iterdir():
         if not _SCRATCH_NAME.fullmatch(folder.name):
             continue
@@ -114,8 +115,6 @@ def _sweep_scratch(parent: Path) -> None:
                 old = time.time() - status.st_mtime > _YOUNG_SECONDS
                 if old and status.st_uid == os.getuid():
                     fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                    for file in folder.iterdir():
-                        file.unlink()
-                    folder.rmdir()
+                    shutil.rmtree(folder)
             finally:
                 os.close(handle)

@@ -48,12 +48,19 @@ _NAMED: Final = 10
 """Lost receipts that are named in notes."""
 
 
-class _Options(msgspec.Struct):
+class Reading(msgspec.Struct):
     """What an evidence receipt says of the logs' past: up to which byte each had been read
     before, or, in a receipt that stands for others, what was read when."""
 
     read_before: dict[str, int] = {}
     epochs: dict[str, list[Epoch]] = {}
+
+
+def reading_of(receipt: Receipt) -> Reading:
+    """What an evidence receipt says so; nothing where it says it in other words."""
+    with suppress(msgspec.ValidationError):
+        return msgspec.convert(receipt.parameters.options, Reading)
+    return Reading()
 
 
 # --------------------------------------------------------------------- receipts → state
@@ -76,7 +83,18 @@ def recall(store: Store) -> State:
             if is_sound(data, receipt):
                 found = hashlib.sha256(data).hexdigest()
                 state.receipts[path] = FileState(path, len(data), 0, found)
-    receipts.sort(key=lambda receipt: receipt.sequence)
+    tell(state, receipts)
+    for stem, raw in state.raw.items():
+        if store.stat(raw.path) is None:
+            # It is not read anew, so nothing else will count its rows.
+            state.raw[stem] = msgspec.structs.replace(raw, counts=_counts(store, state, stem))
+    return state
+
+
+def tell(state: State, receipts: list[Receipt]) -> None:
+    """Put into a fresh state what these receipts tell of: files, and for each raw log how far
+    it was read and when. The generation is that of the last one."""
+    receipts = sorted(receipts, key=lambda receipt: receipt.sequence)
     state.generation = receipts[-1].sequence if receipts else 0
     live: dict[str, FileDigest] = {}
     readings: dict[str, list[tuple[FileDigest, Receipt]]] = {}
@@ -96,11 +114,6 @@ def recall(store: Store) -> State:
     for path, past in readings.items():
         state.raw[stem_of(path)] = _raw(path, past)
     _derived(state, live)
-    for stem, raw in state.raw.items():
-        if store.stat(raw.path) is None:
-            # It is not read anew, so nothing else will count its rows.
-            state.raw[stem] = msgspec.structs.replace(raw, counts=_counts(store, state, stem))
-    return state
 
 
 def _counts(store: Store, state: State, stem: str) -> dict[str, int]:
@@ -142,9 +155,7 @@ def _raw(path: str, readings: list[tuple[FileDigest, Receipt]]) -> RawState:
     for the next reading to find out, which may be when a log that is away comes back."""
     epochs: list[Epoch] = []
     for file, receipt in readings:
-        options = _Options()
-        with suppress(msgspec.ValidationError):
-            options = msgspec.convert(receipt.parameters.options, _Options)
+        options = reading_of(receipt)
         if path in options.epochs:
             epochs = options.epochs[path]
         else:

@@ -11,12 +11,15 @@ import shutil
 from collections.abc import Callable
 from pathlib import Path
 
+import msgspec
 import pytest
 
+from stillhouse import config
 from stillhouse.engines import InlineEngine
 from stillhouse.pipeline import make_evidence, score_evidence
-from stillhouse.receipts import verify_lake
-from stillhouse.storage import LocalStore
+from stillhouse.receipts import list_receipts, verify_lake
+from stillhouse.replay import Maker, replay
+from stillhouse.storage import LocalStore, MemoryStore
 from tests.runs import check_accounted, files, from_scratch, lines, put, run
 
 STEMS = ("scrum_reviews", "mode_experiments", "a_stem_of_nobody")
@@ -195,6 +198,7 @@ def _check(history: History, folder: Path) -> None:
     assert files(root) == before
     # As a first run makes it, but for the times.
     assert _timeless(root) == _timeless(from_scratch(root, folder / "scratch"))
+    _replays(history)
     # As it was, with the times, from the receipts alone.
     gone = history.dice.choice([(), ("evidence",), ("evidence", "scored-runs", "distilled")])
     for name in (".stillhouse", *gone):
@@ -202,6 +206,18 @@ def _check(history: History, folder: Path) -> None:
     history.run()
     assert files(root) == before
     assert verify_lake(LocalStore(root)).problems == []
+
+
+def _replays(history: History) -> None:
+    """A second run gives what the newest receipts name, and what any older one names of which the
+    raw bytes are still there."""
+    store, maker = LocalStore(history.root), Maker(config.version(), config.git_commit())
+    for receipt in (None, *list_receipts(store)):
+        with config.scratch_folder() as scratch:
+            upper = MemoryStore()
+            again = replay(store, InlineEngine(), upper, scratch, maker, receipt=receipt)
+        if receipt is None or not again.inputs:
+            assert again.ok, msgspec.json.format(msgspec.json.encode(again)).decode()
 
 
 def _histories(seeds: range, folder: Path) -> None:

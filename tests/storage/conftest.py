@@ -12,8 +12,9 @@ import pytest
 
 from stillhouse.interfaces import Store
 from stillhouse.storage import LocalStore, MemoryStore
+from stillhouse.storage.overlay import OverlayStore
 
-KINDS = ("local", "memory", "s3")
+KINDS = ("local", "memory", "overlay", "s3")
 
 
 @pytest.fixture(scope="session")
@@ -76,6 +77,9 @@ def store(request: pytest.FixtureRequest, tmp_path: Path, new_prefix: str) -> St
         return LocalStore(tmp_path / "lake", create=True)
     if request.param == "memory":
         return MemoryStore(f"memory://{new_prefix}")
+    if request.param == "overlay":
+        below = LocalStore(tmp_path / "below", create=True)
+        return OverlayStore(below, LocalStore(tmp_path / "above", create=True))
     request.getfixturevalue("s3_environment")
     request.getfixturevalue("s3_client")
     from stillhouse.storage.objects import ObjectStore

@@ -33,6 +33,7 @@ from stillhouse.receipts.codec import (
 from stillhouse.receipts.hashing import BlockHasher, FileDigest, hash_prefix
 from stillhouse.receipts.statement import Receipt
 from stillhouse.receipts.verify import (
+    Claim,
     Finding,
     VerifyReport,
     check_claim,
@@ -44,6 +45,7 @@ from stillhouse.receipts.verify import (
 __all__ = [
     "RECEIPTS",
     "BlockHasher",
+    "Claim",
     "Counts",
     "FileDigest",
     "Finding",
