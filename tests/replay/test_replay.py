@@ -272,6 +272,20 @@ def test_rows_of_which_no_receipt_knows_the_time_are_said(tmp_path: Path) -> Non
     assert "by runs whose receipts are gone" in done.inputs[0].detail
 
 
+def test_what_was_read_of_files_that_no_receipt_tells_of_is_said(tmp_path: Path) -> None:
+    """A score receipt whose evidence receipt is gone cannot be replayed, and no rule is blamed."""
+    root = tmp_path / "lake"
+    put(root, "scrum_reviews", rows(0, 4))
+    run(root)
+    store = LocalStore(root)
+    (evidence,), (score,) = list_receipts(store, "evidence"), list_receipts(store, "score")
+    (root / evidence).unlink()
+    done = again(root, score)
+    assert not done.ok
+    assert {lost.path.split("/")[0] for lost in done.inputs} == {"evidence"}
+    assert {one.why for one in done.parted} <= {"input"}
+
+
 # ---------------------------------------------------------------------------- the command
 
 
