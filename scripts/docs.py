@@ -210,6 +210,8 @@ def _values(param: Any) -> str:
         return ", ".join(f"`{member.value}`" for member in kind)
     if getattr(param, "is_flag", False):
         return "flag"
+    if get_origin(kind) is list:
+        (kind,) = get_args(kind)
     words = {"str": "text", "int": "number", "Path": "path"}[kind.__name__]
     return f"{words} of {param.min} or more" if param.min is not None else words
 

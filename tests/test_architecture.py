@@ -60,7 +60,7 @@ READS_ENVIRONMENT: dict[str, str] = {
 }
 
 # What `import stillhouse` must not pull in: each costs a user of one function its start-up time.
-HEAVY = ("datasets", "numpy", "obstore", "pyarrow", "ray", "rich", "scipy", "typer")
+HEAVY = ("cryptography", "datasets", "numpy", "obstore", "pyarrow", "ray", "rich", "scipy", "typer")
 
 
 def modules() -> list[Path]:

@@ -18,7 +18,8 @@ from sybil import Document, Example, Region, Sybil
 
 from stillhouse.cli.app import app
 from stillhouse.exports.firewall import REASONS
-from stillhouse.receipts.verify import Kind
+from stillhouse.receipts import Finding, VerifyReport
+from stillhouse.receipts.findings import Kind
 from stillhouse.sources import SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
@@ -33,8 +34,9 @@ _FENCE = re.compile(
 )
 _COMMAND = re.compile(r"^\$ (?P<command>.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
 _PRINTED = re.compile(r"^\s*print\(.*\)  # (.+)$", re.MULTILINE)
-_HEAVY = ("datasets", "trl", "pyarrow", "ray")
-"""Extras: a block that needs one is compiled, and run only where it is installed."""
+_HEAVY = ("datasets", "trl", "pyarrow", "ray", "in_toto_attestation")
+"""Extras, and what a test environment may lack: a block that needs one is compiled, and run only
+where it is installed."""
 
 
 def _name(path: Path) -> str:
@@ -241,8 +243,17 @@ def test_every_refusal_is_explained() -> None:
 
 
 def test_every_finding_of_verify_is_explained() -> None:
-    """Each kind of finding stands in the lake's page."""
-    assert set(get_args(Kind)) <= _first_cells("lake.md")
+    """Each kind of finding and each field of the report stands in the receipts' page."""
+    cells = set(re.findall(r"`(\w+)`", " ".join(_table_cells("receipts.md"))))
+    assert set(get_args(Kind)) <= cells
+    for shape in (VerifyReport, Finding):
+        assert set(shape.__struct_fields__) <= cells
+
+
+def _table_cells(page: str) -> list[str]:
+    """The first cell of every row of a page's tables."""
+    text = (ROOT / "docs" / page).read_text(encoding="utf-8")
+    return re.findall(r"^\| ([^|]+) \|", text, re.MULTILINE)
 
 
 def test_every_command_has_a_page_entry_and_an_example_that_works(tmp_path: Path) -> None:

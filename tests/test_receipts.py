@@ -35,9 +35,9 @@ from stillhouse.receipts import (
     receipt_path,
     verify_lake,
 )
+from stillhouse.receipts.findings import WAYS_OUT, Kind
 from stillhouse.receipts.hashing import BLOCK, MOST_MARKS, hash_prefix
 from stillhouse.receipts.statement import path_problem
-from stillhouse.receipts.verify import WAYS_OUT, Kind
 from stillhouse.storage import LocalStore
 
 GOLDEN = Path(__file__).parent / "golden" / "receipts" / "evidence.json"
@@ -774,6 +774,8 @@ def test_report_is_json() -> None:
         "files",
         "bytes",
         "superseded",
+        "signed",
+        "keys",
         "problems",
         "notes",
     ]

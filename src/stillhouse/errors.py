@@ -7,6 +7,8 @@
     │   └── LakeChangedError        a file changed under the reader's feet
     ├── StorageError                a disk or an object store refused
     ├── ReceiptError                a receipt that cannot be read or trusted
+    │   └── NewerReceiptError       it was written by a newer stillhouse
+    ├── SignatureError              a key that cannot be used, or what is no signature
     ├── SourceError                 a source definition (ours or a plugin's) that cannot be used
     ├── EngineError                 a worker died or an engine could not start
     ├── RecordError                 a row that does not validate; carries all its problems
@@ -70,6 +72,14 @@ class StorageError(StillhouseError):
 
 class ReceiptError(StillhouseError):
     """A receipt cannot be read or trusted."""
+
+
+class NewerReceiptError(ReceiptError):
+    """A receipt was written by a newer version, and is for that one to judge."""
+
+
+class SignatureError(StillhouseError):
+    """A key cannot be used, or what should be a signature is none."""
 
 
 class SourceError(StillhouseError):

@@ -12,7 +12,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from stillhouse import __version__
-from stillhouse.cli import demo, distil, look, output, replay
+from stillhouse.cli import demo, distil, look, output, replay, signing
 from stillhouse.errors import StillhouseError
 from stillhouse.storage.paths import disk_error
 
@@ -91,8 +91,10 @@ _add("export", "Distil", distil.export, "stillhouse export lake preference --max
 _add("inspect", "Look", look.inspect, "stillhouse inspect lake")
 _add("trace", "Look", look.trace, "stillhouse trace lake sft-1b2c3d4e")
 _add("sources", "Look", look.sources, "stillhouse sources")
-_add("verify", "Look", look.verify, "stillhouse verify lake")
-_add("replay", "Look", replay.replay, "stillhouse replay lake")
+_add("keygen", "Trust", signing.keygen, "stillhouse keygen my.key")
+_add("sign", "Trust", signing.sign, "stillhouse sign lake --key my.key")
+_add("verify", "Trust", look.verify, "stillhouse verify lake --key my.key.pub")
+_add("replay", "Trust", replay.replay, "stillhouse replay lake")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

@@ -11,11 +11,12 @@ import msgspec
 import typer
 
 from stillhouse.cli import output
-from stillhouse.cli.options import Json, Lake
+from stillhouse.cli.options import EngineChoice, EngineName, Json, Lake, Workers, engine_for
 from stillhouse.cli.tables import funnel_tables, no_logs
 from stillhouse.funnel import funnel
 from stillhouse.lake import PRIVATE, check_lake
 from stillhouse.receipts import VerifyReport, verify_lake
+from stillhouse.receipts.keys import read_public_key
 from stillhouse.rows import RawRow
 from stillhouse.sources import all_sources
 from stillhouse.storage import open_store
@@ -141,10 +142,27 @@ def _where(function: Any) -> str:
     return f"{function.__module__}:{line}"
 
 
-def verify(lake: Lake, json: Json = False) -> int:
-    """Every receipt against the files; names the first block that parts. Exit code 1 if any."""
-    store = open_store(lake)
-    report = verify_lake(store)
+def verify(
+    lake: Lake,
+    key: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--key",
+            metavar="FILE.pub",
+            help="Public key; every receipt must be signed by one. May be repeated.",
+        ),
+    ] = None,
+    engine: EngineChoice = EngineName.local,
+    workers: Workers = None,
+    json: Json = False,
+) -> int:
+    """Every receipt against the files; names the first block that parts. Exit code 1 if any.
+
+    With --key the receipts' signatures too.
+    """
+    store, keys = open_store(lake), [read_public_key(file) for file in key or ()]
+    with engine_for(engine, workers) as pool:
+        report = verify_lake(store, pool, keys)
     bare = not report.receipts and not any(one.receipt for one in report.problems)
     if bare:
         check_lake(store)
@@ -179,3 +197,9 @@ def _verified(report: VerifyReport) -> None:
     ]
     bad = output.number(len(report.problems), "problem")
     output.say(f"{', '.join(counted)}: {'all as receipted' if report.ok else bad}")
+    if report.keys:
+        signed = f"{report.signed:,} of {output.number(report.receipts, 'receipt')}"
+        output.say(f"{signed} signed by {output.number(len(report.keys), 'given key')}")
+    elif report.signed:
+        signed = output.number(report.signed, "receipt")
+        output.say(f"{signed} signed, which was not checked: give --key FILE.pub", "dim")

@@ -15,7 +15,9 @@ The ``run_hash`` covers what is deterministic in a run (`compute_run_hash`). The
 the SHA-256 of the receipt's own bytes with the seal's digits as zeros: it shows damage,
 not forgery, for which there are signatures. ``blocks`` tells where a file first parts.
 
-This package never writes, and never reads a clock or the environment.
+Signatures are DSSE envelopes in files beside the receipts (`stillhouse.receipts.signatures`).
+This package writes those and key files, nothing else, and never reads a clock or the
+environment. `stillhouse.receipts.keys`, which knows this machine, is not imported here.
 """
 
 from stillhouse.receipts.codec import (
@@ -30,12 +32,13 @@ from stillhouse.receipts.codec import (
     list_receipts,
     receipt_path,
 )
+from stillhouse.receipts.findings import Finding, VerifyReport
 from stillhouse.receipts.hashing import BlockHasher, FileDigest, hash_prefix
+from stillhouse.receipts.signatures import signature_path
+from stillhouse.receipts.signing import SignReport, sign_lake
 from stillhouse.receipts.statement import Receipt
 from stillhouse.receipts.verify import (
     Claim,
-    Finding,
-    VerifyReport,
     check_claim,
     claimed_files,
     newest_claim,
@@ -50,6 +53,7 @@ __all__ = [
     "FileDigest",
     "Finding",
     "Receipt",
+    "SignReport",
     "VerifyReport",
     "build_receipt",
     "check_claim",
@@ -63,5 +67,7 @@ __all__ = [
     "list_receipts",
     "newest_claim",
     "receipt_path",
+    "sign_lake",
+    "signature_path",
     "verify_lake",
 ]

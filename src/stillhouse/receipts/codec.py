@@ -15,7 +15,7 @@ from typing import Any, Final
 
 import msgspec
 
-from stillhouse.errors import ReceiptError
+from stillhouse.errors import NewerReceiptError, ReceiptError
 from stillhouse.fields import json_type
 from stillhouse.interfaces import Store
 from stillhouse.receipts.hashing import FileDigest
@@ -198,7 +198,7 @@ def _check_kind(row: dict[str, Any], where: str) -> None:
         kind = kind.get(key) if isinstance(kind, dict) else None
     if isinstance(kind, str) and kind != BUILD_TYPE:
         if _OURS.match(kind):
-            raise ReceiptError(
+            raise NewerReceiptError(
                 f"was written by a newer stillhouse ({clip(kind)}; this one reads {BUILD_TYPE})",
                 where=where,
                 way_out="Upgrade stillhouse",

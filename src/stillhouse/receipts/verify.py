@@ -11,12 +11,13 @@ This module never writes, and never trusts a receipt's order on disk or its cloc
 from __future__ import annotations
 
 import functools
-from collections.abc import Container, Iterable, Iterator
-from typing import Final, Literal, NamedTuple
+import hashlib
+from collections.abc import Container, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
-from stillhouse.errors import ReceiptError, StorageError
+from stillhouse.errors import NewerReceiptError, ReceiptError, StorageError
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import DISTILLED, EVIDENCE, QUARANTINE, SCORED
 from stillhouse.receipts.codec import (
@@ -26,89 +27,25 @@ from stillhouse.receipts.codec import (
     receipt_path,
     seal_holds,
 )
+from stillhouse.receipts.findings import WAYS_OUT, Finding, Kind, VerifyReport
 from stillhouse.receipts.hashing import FileDigest, Parting, hash_prefix, parting
+from stillhouse.receipts.signatures import check_signatures, keyring
 from stillhouse.receipts.statement import Receipt
+
+if TYPE_CHECKING:
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
 RECEIPTED: Final = (EVIDENCE, SCORED, DISTILLED, QUARANTINE)
 """Folders in which every file must be a receipt's subject."""
 
 _PIECE: Final = 1 << 20
 
-Kind = Literal[
-    "unreadable_receipt",
-    "wrong_run_hash",
-    "altered_receipt",
-    "misplaced_receipt",
-    "conflict",
-    "unchained",
-    "missing",
-    "unreadable",
-    "wrong_size",
-    "wrong_hash",
-    "unreceipted",
-    "stale",
-]
-
-
-_REPLACE: Final = (
-    "`stillhouse run` keeps it aside and writes a new one; if it stays, move it out of receipts/"
-)
-_ANEW: Final = "`stillhouse run` writes it anew"
-
-WAYS_OUT: Final[dict[Kind, str]] = {
-    "unreadable_receipt": _REPLACE,
-    "wrong_run_hash": _REPLACE,
-    "altered_receipt": _REPLACE,
-    "misplaced_receipt": "Move it to its place, or delete it if it is a copy",
-    "conflict": "Delete the one that is of another lake, then `stillhouse run`",
-    "unchained": "Delete .stillhouse, then `stillhouse run`: all receipts are made anew",
-    "missing": _ANEW,
-    "unreadable": "Check the disk, and the owner and mode of the file",
-    "wrong_size": _ANEW,
-    "wrong_hash": _ANEW,
-    "unreceipted": "`stillhouse run` receipts or removes what it knows; delete it otherwise",
-    "stale": "`stillhouse run` brings it up to date",
-}
-"""What helps, by kind of finding."""
+_WORTH_WORKERS: Final = 128 << 20
+"""Bytes that one core hashes in about the time in which worker processes start."""
 
 _LOG: Final = (
     "Put the log back as it was, or `stillhouse run`, which reads it anew or says what to delete"
 )
-
-
-class Finding(msgspec.Struct, frozen=True, kw_only=True):
-    """What is wrong with one file: ``path``, according to ``receipt`` (empty when none), and
-    what helps (``way_out``).
-
-    The first byte that parts is ``start`` or later and before ``end``; ``line`` (from 1)
-    is the line of ``start``. They are None where no place can be named.
-    """
-
-    kind: Kind
-    path: str
-    receipt: str = ""
-    detail: str
-    start: int | None = None
-    end: int | None = None
-    line: int | None = None
-    way_out: str = ""
-
-
-class VerifyReport(msgspec.Struct, frozen=True, kw_only=True):
-    """What verification found. ``ok`` means no problems; notes are no problems.
-
-    ``files`` and ``bytes`` is what was compared; ``superseded`` counts the words of older
-    receipts on files that newer ones have rewritten or removed.
-    """
-
-    schema_version: int = 1
-    ok: bool
-    receipts: int
-    files: int
-    bytes: int
-    superseded: int
-    problems: list[Finding]
-    notes: list[Finding]
 
 
 class Claim(NamedTuple):
@@ -136,22 +73,36 @@ class _Read(NamedTuple):
     receipt: Receipt
 
 
-def verify_lake(store: Store, engine: Engine | None = None) -> VerifyReport:
-    """Check every receipt of a lake against its files; hashing goes through the engine.
+class _Receipts(NamedTuple):
+    """Receipts that can be read, oldest word first; the SHA-256 of every one's bytes, None
+    where the store refused them; and what is wrong with each."""
 
-    Raises `LakeError` when there is no lake; all else that is wrong is in the report,
-    receipts first, then by path.
+    reads: list[_Read]
+    digests: dict[str, str | None]
+    problems: list[Finding]
+
+
+def verify_lake(
+    store: Store, engine: Engine | None = None, keys: Sequence[Ed25519PublicKey] = ()
+) -> VerifyReport:
+    """Check every receipt of a lake against its files, and its signatures against the keys.
+
+    With keys every receipt must be signed by one of them. Hashing goes through the engine
+    when there is much of it. Raises `LakeError` when there is no lake; all else that is wrong
+    is in the report: receipts first, then signatures, then files, each by path.
     """
     store.check_readable()
-    reads, problems = _read_receipts(store)
+    reads, digests, problems = _read_receipts(store)
+    ring = keyring(keys)
+    unsound, signed = check_signatures(store, digests, ring)
+    problems += unsound
     distrusted = {one.receipt for one in problems if one.kind != "misplaced_receipt"}
     history, clashes = _history(reads)
     live = _live(history)
     raw, chain, notes = _chain(reads, history, live)
-    claims = sorted([*live.values(), *raw.values()], key=lambda claim: claim.file.path)
-    check = functools.partial(check_claim, store)
-    results = engine.map(check, claims) if engine else map(check, claims)
-    found = [finding for finding in results if finding]
+    claims = [*live.values(), *raw.values()]
+    size = sum(claim.file.bytes for claim in claims)
+    found = _compare(store, claims, engine if size > _WORTH_WORKERS else None)
     found += chain + clashes + list(_unreceipted(store, live))
     problems += [_doubt(one, distrusted) for one in sorted(found, key=lambda one: one.path)]
     problems, notes = _helped(problems, raw), _helped(notes, raw)
@@ -160,11 +111,22 @@ def verify_lake(store: Store, engine: Engine | None = None) -> VerifyReport:
         ok=not problems,
         receipts=len(reads),
         files=len(claims),
-        bytes=sum(claim.file.bytes for claim in claims),
+        bytes=size,
         superseded=written - len(live),
+        signed=signed,
+        keys=list(ring),
         problems=problems,
         notes=notes,
     )
+
+
+def _compare(store: Store, claims: list[Claim], engine: Engine | None) -> list[Finding]:
+    """Every claim against its file. The largest first, so that no worker is left with it at
+    the end; findings are put in order by whoever asked."""
+    claims = sorted(claims, key=lambda claim: (-claim.file.bytes, claim.file.path))
+    check = functools.partial(check_claim, store)
+    results = engine.map(check, claims) if engine else map(check, claims)
+    return [finding for finding in results if finding]
 
 
 def _helped(findings: Iterable[Finding], raw: dict[str, Claim]) -> list[Finding]:
@@ -174,17 +136,21 @@ def _helped(findings: Iterable[Finding], raw: dict[str, Claim]) -> list[Finding]
     ]
 
 
-def _read_receipts(store: Store) -> tuple[list[_Read], list[Finding]]:
-    """All receipts that can be read, oldest word first, and what is wrong with each."""
+def _read_receipts(store: Store) -> _Receipts:
     reads: list[_Read] = []
+    digests: dict[str, str | None] = {}
     problems: list[Finding] = []
     for path in list_receipts(store):
+        digests[path] = None
         try:
             data = store.read(path)
+            digests[path] = hashlib.sha256(data).hexdigest()
             receipt = decode_receipt(data, path)
         except (ReceiptError, StorageError) as error:
             detail = error.what if isinstance(error, ReceiptError) else str(error)
-            problems.append(_of_receipt("unreadable_receipt", path, detail))
+            newer = isinstance(error, NewerReceiptError)
+            kind: Kind = "newer_receipt" if newer else "unreadable_receipt"
+            problems.append(_of_receipt(kind, path, detail))
             continue
         reads.append(_Read(path, receipt))
         if (wanted := compute_run_hash(receipt)) != receipt.run_hash:
@@ -199,7 +165,8 @@ def _read_receipts(store: Store) -> tuple[list[_Read], list[Finding]]:
         if path != home:
             detail = f"is a copy or was renamed: its place is {home}"
             problems.append(_of_receipt("misplaced_receipt", path, detail))
-    return sorted(reads, key=lambda read: (read.receipt.sequence, read.path)), problems
+    reads.sort(key=lambda read: (read.receipt.sequence, read.path))
+    return _Receipts(reads, digests, problems)
 
 
 def _of_receipt(kind: Kind, path: str, detail: str) -> Finding:
@@ -277,8 +244,7 @@ def _reach(claim: Claim) -> tuple[int, int, str]:
 def claimed_files(store: Store, without: Container[str] = ()) -> set[str]:
     """The files that must be there for the receipts to hold, but for the receipts ``without``:
     outputs and raw inputs alike."""
-    reads, _ = _read_receipts(store)
-    reads = [read for read in reads if read.path not in without]
+    reads = [read for read in _read_receipts(store).reads if read.path not in without]
     history, _ = _history(reads)
     live = _live(history)
     raw, _, _ = _chain(reads, history, live)
