@@ -1207,9 +1207,11 @@ class Backwards:
 
     name = "inline"
     workers = 1
+    worked = 0
 
     def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
         work = [pickle.loads(pickle.dumps(item)) for item in items]
+        self.worked += len(work)
         return iter([function(item) for item in reversed(work)][::-1])
 
     def close(self) -> None:
@@ -1217,7 +1219,32 @@ class Backwards:
 
 
 def test_engine() -> None:
-    """Hashing through an engine gives the same report."""
+    """Hashing through an engine gives the same report; for a little, no worker is started."""
     lake = sound_lake()
     lake.files[SCORED] += b"x"
-    assert verify_lake(lake, Backwards()) == verify_lake(lake)
+    workers = Backwards()
+    assert verify_lake(lake, workers) == verify_lake(lake)
+    assert workers.worked == 0
+    receipt = build_receipt(
+        "export-rag",
+        [FileDigest("distilled/rag/r.jsonl", 1 << 30, 1, "ab" * 32)],
+        [],
+        {},
+        {},
+        AT,
+        "1",
+    )
+    lake.files[receipt_path("export-rag", AT, 0, receipt.run_hash)] = encode_receipt(receipt)
+    assert kinds(verify_lake(lake, workers)) == kinds(verify_lake(lake)) != []
+    assert verify_lake(lake, workers) == verify_lake(lake)
+    assert workers.worked == 2 * 5
+
+
+def test_two_receipts_of_one_commit() -> None:
+    """A stage leaves one receipt a commit: a second one is named, whatever files it tells of."""
+    lake = sound_lake()
+    other = stage(lake, "export-sft", {"distilled/sft/other.jsonl": b"1\n"}, [])
+    first = next(path for path in list_receipts(lake) if "export-sft" in path)
+    (found,) = verify_lake(lake).problems
+    assert found.kind == "conflict"
+    assert {found.path, *found.detail.split()} >= {first, other}

@@ -166,7 +166,18 @@ def _read_receipts(store: Store) -> _Receipts:
             detail = f"is a copy or was renamed: its place is {home}"
             problems.append(_of_receipt("misplaced_receipt", path, detail))
     reads.sort(key=lambda read: (read.receipt.sequence, read.path))
+    problems += _rivals(reads, digests)
     return _Receipts(reads, digests, problems)
+
+
+def _rivals(reads: Iterable[_Read], digests: dict[str, str | None]) -> Iterator[Finding]:
+    """Receipts of one stage and commit that are not copies: a stage leaves one a commit."""
+    first: dict[tuple[str, int], str] = {}
+    for path, receipt in reads:
+        other = first.setdefault((receipt.parameters.stage, receipt.sequence), path)
+        if digests[other] != digests[path]:
+            detail = f"{other} is another one of the same stage and sequence"
+            yield _of_receipt("conflict", path, detail)
 
 
 def _of_receipt(kind: Kind, path: str, detail: str) -> Finding:
