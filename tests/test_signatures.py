@@ -8,7 +8,9 @@ import json
 import os
 import re
 import stat
+import threading
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -177,6 +179,27 @@ def test_no_key_is_replaced(taken: str, kind: str, tmp_path: Path) -> None:
     with pytest.raises(SignatureError, match=f"{taken}: is there already, .* Give another name"):
         make_key_pair(str(tmp_path / "my.key"))
     assert os.listdir(tmp_path) == [taken]
+
+
+def test_of_many_at_once_one_wins(tmp_path: Path) -> None:
+    """Whoever comes second replaces nothing: one pair is there, and it belongs together."""
+    path = tmp_path / "my.key"
+    start = threading.Barrier(8)
+    made: list[str] = []
+
+    def make() -> None:
+        start.wait()
+        with suppress(SignatureError):
+            made.append(make_key_pair(str(path)))
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert [keyid_of(read_public_key(f"{path}.pub"))] == made
+    assert keyid_of(read_private_key(str(path)).public_key()) == made[0]
+    assert sorted(os.listdir(tmp_path)) == ["my.key", "my.key.pub"]
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,8 @@ from stillhouse.errors import EngineError, StillhouseError
 from stillhouse.exports import ExportOptions
 from stillhouse.interfaces import Store
 from stillhouse.pipeline import run_lake
+from stillhouse.receipts import sign_lake
+from stillhouse.receipts.keys import read_private_key
 from stillhouse.storage import LocalStore
 from tests.runs import WatchedStore
 
@@ -27,7 +29,8 @@ DONE, REFUSED, BROKEN, NO_WORKER = 0, 3, 4, 5
 
 
 class Trial(NamedTuple):
-    """One run: over which lake, with which engine, and how it dies.
+    """One run: over which lake, with which engine, and how it dies. With the file of a private
+    ``key`` it is not the job that runs, but signing.
 
     ``kill_at`` is the number of the operation at which it does (0-based; None: never),
     ``after`` the seconds after which it is killed from outside. ``victim`` is ``self`` or
@@ -41,6 +44,7 @@ class Trial(NamedTuple):
     workers: int = 0
     victim: str = "self"
     unit_bytes: int = 8 << 20
+    key: str = ""
 
 
 class MortalStore(WatchedStore):
@@ -94,8 +98,11 @@ def kill_a_worker() -> None:
 
 
 def run_trial(trial: Trial) -> int:
-    """In the child: the whole job, as the program would do it."""
+    """In the child: the whole job, or signing, as the program would do it."""
     store = MortalStore(LocalStore(trial.lake), trial)
+    if trial.key:
+        sign_lake(store, read_private_key(trial.key), "a trial")
+        return DONE
     engine = LocalEngine(trial.workers) if trial.workers else InlineEngine()
     try:
         with engine:

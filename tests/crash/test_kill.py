@@ -18,6 +18,7 @@ from typing import NamedTuple
 import pytest
 
 from stillhouse.receipts import verify_lake
+from stillhouse.receipts.keys import make_key_pair, read_public_key
 from stillhouse.storage import LocalStore
 from tests.crash.killer import DONE, NO_WORKER, REFUSED, RecordingStore, Trial
 from tests.runs import (
@@ -27,6 +28,7 @@ from tests.runs import (
     check_accounted,
     check_clean,
     environment,
+    files,
     lines,
     put,
     row,
@@ -265,6 +267,38 @@ def _workers_of(lake: Path) -> list[int]:
         if any(name.startswith(str(lake)) for name in held):
             found.append(int(process.name))
     return found
+
+
+# --------------------------------------------------------------------------- signing
+
+
+def test_killed_while_signing(scenes: dict[str, Scene], fork: Fork, tmp_path: Path) -> None:
+    """At each operation of signing: every receipt is signed or not, never half; signing again
+    gives, to the byte, what signing undisturbed gives."""
+    key = tmp_path / "key"
+    make_key_pair(str(key))
+    public = read_public_key(f"{key}.pub")
+    whole = tmp_path / "whole"
+    _copy(scenes["grown"].lake, whole)
+    trial = Trial(str(whole), FIRST, key=str(key))
+    assert fork(trial) == DONE
+    signed = files(whole, "receipts")
+    receipts = files(scenes["grown"].lake, "receipts")
+    operations = 3 * len(receipts)  # each file: its beginning, one write, its end
+    for operation in range(operations):
+        lake = tmp_path / str(operation)
+        _copy(scenes["grown"].lake, lake)
+        trial = Trial(str(lake), FIRST, key=str(key))
+        assert fork(trial._replace(kill_at=operation)) == -signal.SIGKILL
+        found = files(lake, "receipts")
+        found = {path: data for path, data in found.items() if not path.endswith(".tmp")}
+        assert receipts.items() <= found.items() <= signed.items()
+        report = verify_lake(LocalStore(lake), keys=[public])
+        assert {one.kind for one in report.problems} == {"unsigned"}
+        assert report.signed == operation // 3
+        assert fork(trial) == DONE
+        assert files(lake, "receipts") == signed
+    assert fork(trial._replace(kill_at=operations)) == DONE
 
 
 # --------------------------------------------------------------- the trials themselves
