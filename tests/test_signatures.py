@@ -29,7 +29,15 @@ from stillhouse.errors import (
     StillhouseError,
 )
 from stillhouse.interfaces import Store
-from stillhouse.receipts import list_receipts, sign_lake, signature_path, verify_lake
+from stillhouse.receipts import (
+    build_receipt,
+    decode_receipt,
+    encode_receipt,
+    list_receipts,
+    sign_lake,
+    signature_path,
+    verify_lake,
+)
 from stillhouse.receipts.dsse import (
     PAYLOAD_TYPE,
     Envelope,
@@ -43,7 +51,7 @@ from stillhouse.receipts.dsse import (
 )
 from stillhouse.receipts.keys import make_key_pair, read_private_key, read_public_key
 from stillhouse.storage import LocalStore, MemoryStore
-from tests.runs import FIRST, SECOND, add, demo, put, rows, run, stamps
+from tests.runs import FIRST, SECOND, WatchedStore, add, demo, put, rows, run, stamps
 
 KEY = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
 OTHER = Ed25519PrivateKey.from_private_bytes(bytes(range(1, 33)))
@@ -496,6 +504,40 @@ def test_a_lake_in_use_is_not_signed(lake: Path) -> None:
     with store.lock("a run"), pytest.raises(LakeLockedError, match="a run"):
         sign_lake(LocalStore(lake), KEY, "test")
     assert _signatures(store) == {}
+
+
+class Turning(WatchedStore):
+    """A store in which somebody who asks for no lock exchanges a file after its first reading."""
+
+    def __init__(self, root: Path, path: str, data: bytes) -> None:
+        super().__init__(LocalStore(root))
+        self.place, self.path, self.data, self.readings = root / path, path, data, 0
+
+    def read(self, path: str, start: int = 0, end: int | None = None) -> bytes:
+        if path == self.path:
+            self.readings += 1
+            if self.readings == 2:
+                self.place.write_bytes(self.data)
+        return super().read(path, start, end)
+
+
+def test_what_was_not_verified_is_not_signed(lake: Path) -> None:
+    """A receipt that is exchanged between verifying and signing is looked at once more."""
+    store = LocalStore(lake)
+    receipt = list_receipts(store)[0]
+    data = store.read(receipt)
+    # Another one that is sound in itself, and one that is not.
+    row = decode_receipt(data, receipt)
+    sound = build_receipt("score", row.outputs, row.inputs, {}, {}, FIRST, "0", sequence=9)
+    for changed in (encode_receipt(sound), data.replace(b"0", b"1", 1)):
+        with pytest.raises(ReceiptError, match=f"{receipt}: changed while the lake was being"):
+            sign_lake(Turning(lake, receipt, changed), KEY, "test")
+        assert _signatures(store) == {}
+        (lake / receipt).write_bytes(data)
+    sign_lake(store, KEY, "test")
+    others = store.read(signature_path(list_receipts(store)[1]))
+    with pytest.raises(ReceiptError, match="changed while"):
+        sign_lake(Turning(lake, signature_path(receipt), others), OTHER, "test")
 
 
 def test_a_link_in_the_place_of_a_signature(lake: Path, tmp_path: Path) -> None:

@@ -9,6 +9,8 @@ This module changes signature files only, never a receipt.
 
 from __future__ import annotations
 
+import hashlib
+from collections import Counter
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -16,18 +18,18 @@ import msgspec
 from stillhouse.errors import ReceiptError
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import check_lake
-from stillhouse.receipts.codec import decode_receipt, is_sound, list_receipts
+from stillhouse.receipts.codec import list_receipts
 from stillhouse.receipts.dsse import (
     PAYLOAD_TYPE,
     Envelope,
-    Signature,
     encode_envelope,
     is_signed_by,
+    keyid_of,
     sign,
 )
 from stillhouse.receipts.findings import Finding
 from stillhouse.receipts.signatures import read_envelope, signature_path
-from stillhouse.receipts.verify import verify_lake
+from stillhouse.receipts.verify import verify_bytes
 
 if TYPE_CHECKING:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
@@ -60,42 +62,45 @@ def sign_lake(
         raise ReceiptError(
             "has no receipts to sign", where=store.url, way_out="Do `stillhouse run` first."
         )
+    mine, public = keyid_of(key.public_key()), key.public_key()
+    done: Counter[str] = Counter()
     with store.lock(holder):
-        report = verify_lake(store, engine)
+        report, digests = verify_bytes(store, engine)
         if not report.ok:
             raise _does_not_hold(store, report.problems)
-        mine, signed, already, replaced = "", 0, 0, 0
-        for path in list_receipts(store):
-            data, others = _to_sign(store, path)
-            envelope = Envelope(data, PAYLOAD_TYPE, others)
-            new = sign(data, key)
-            mine = new.keyid
-            old = [one for one in others if one.keyid == mine]
-            if old and all(is_signed_by(envelope, one, key.public_key()) for one in old):
-                already += 1
+        for path, digest in digests.items():
+            envelope = _standing(store, path, digest)
+            own = [one for one in envelope.signatures if one.keyid == mine]
+            if own and all(is_signed_by(envelope, one, public) for one in own):
+                done["already"] += 1
                 continue
-            kept = tuple(one for one in others if one.keyid != mine)
+            others = [one for one in envelope.signatures if one.keyid != mine]
+            signatures = (*others, sign(envelope.payload, key))
             with store.writer(signature_path(path)) as sink:
-                sink.write(encode_envelope(Envelope(data, PAYLOAD_TYPE, (*kept, new))))
-            signed += 1
-            replaced += bool(old)
+                sink.write(encode_envelope(Envelope(envelope.payload, PAYLOAD_TYPE, signatures)))
+            done["signed"] += 1
+            done["replaced"] += bool(own)
     return SignReport(
-        keyid=mine, receipts=signed + already, signed=signed, already=already, replaced=replaced
+        keyid=mine,
+        receipts=report.receipts,
+        signed=done["signed"],
+        already=done["already"],
+        replaced=done["replaced"],
     )
 
 
-def _to_sign(store: Store, path: str) -> tuple[bytes, tuple[Signature, ...]]:
-    """A receipt's bytes and the signatures that it has. The lock binds only those who ask for
-    it, so what is signed is looked at once more."""
-    data = signed = store.read(path)
-    others: tuple[Signature, ...] = ()
+def _standing(store: Store, path: str, digest: str | None) -> Envelope:
+    """A receipt with the signatures that it has. The lock binds only those who ask for it: so
+    the receipt's bytes must be the very ones that were verified."""
+    data = store.read(path)
+    envelope = Envelope(data, PAYLOAD_TYPE, ())
     if store.stat(signature_path(path)) is not None:
-        signed, _, others = msgspec.structs.astuple(read_envelope(store, signature_path(path)))
-    if signed != data or not is_sound(data, decode_receipt(data, path)):
+        envelope = read_envelope(store, signature_path(path))
+    if envelope.payload != data or hashlib.sha256(data).hexdigest() != digest:
         raise ReceiptError(
             "changed while the lake was being verified", where=path, way_out="Sign again."
         )
-    return data, others
+    return envelope
 
 
 def _does_not_hold(store: Store, problems: list[Finding]) -> ReceiptError:

@@ -91,6 +91,13 @@ def verify_lake(
     when there is much of it. Raises `LakeError` when there is no lake; all else that is wrong
     is in the report: receipts first, then signatures, then files, each by path.
     """
+    return verify_bytes(store, engine, keys)[0]
+
+
+def verify_bytes(
+    store: Store, engine: Engine | None = None, keys: Sequence[Ed25519PublicKey] = ()
+) -> tuple[VerifyReport, dict[str, str | None]]:
+    """The same, and which bytes it was said of: the SHA-256 of each receipt by its path."""
     store.check_readable()
     reads, digests, problems = _read_receipts(store)
     ring = keyring(keys)
@@ -107,7 +114,7 @@ def verify_lake(
     problems += [_doubt(one, distrusted) for one in sorted(found, key=lambda one: one.path)]
     problems, notes = _helped(problems, raw), _helped(notes, raw)
     written = sum(word.file is not None for words in history.values() for word in words)
-    return VerifyReport(
+    report = VerifyReport(
         ok=not problems,
         receipts=len(reads),
         files=len(claims),
@@ -118,6 +125,7 @@ def verify_lake(
         problems=problems,
         notes=notes,
     )
+    return report, digests
 
 
 def _compare(store: Store, claims: list[Claim], engine: Engine | None) -> list[Finding]:
