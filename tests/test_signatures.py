@@ -212,7 +212,13 @@ def test_of_many_at_once_one_wins(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("name", "says"),
-    [("none/my.key", "no such file"), ("my.pub", "must not be called .pub"), ("", "no such file")],
+    [
+        ("none/my.key", "no such file"),
+        ("my.pub", "must not be called .pub"),
+        ("", "is no name for a key"),
+        ("\udcff.key", "is no name for a key"),
+        ("a\0b", "is no name for a key"),
+    ],
 )
 def test_a_place_where_no_key_can_be(
     name: str, says: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -40,12 +40,7 @@ def make_key_pair(path: str) -> str:
     from cryptography.hazmat.primitives import serialization as form
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-    if path.endswith(PUBLIC_SUFFIX):
-        raise SignatureError(
-            f"a private key must not be called {PUBLIC_SUFFIX}",
-            where=path,
-            way_out="Leave the ending out; the public key gets it.",
-        )
+    _check_name(path)
     public_path = f"{path}{PUBLIC_SUFFIX}"
     for name in (path, public_path):
         if os.path.lexists(name):
@@ -64,6 +59,19 @@ def make_key_pair(path: str) -> str:
             os.unlink(public_path)
         raise
     return keyid_of(key.public_key())
+
+
+def _check_name(path: str) -> None:
+    if path.endswith(PUBLIC_SUFFIX):
+        raise SignatureError(
+            f"a private key must not be called {PUBLIC_SUFFIX}",
+            where=path,
+            way_out="Leave the ending out; the public key gets it.",
+        )
+    if not path or "\0" in path or path != path.encode(errors="replace").decode():
+        raise SignatureError(
+            "is no name for a key", where=repr(path), way_out="Give a file's name, in UTF-8."
+        )
 
 
 def _is_there(path: str) -> SignatureError:
