@@ -23,6 +23,7 @@ import typer
 from stillhouse import receipts, records
 from stillhouse.cli.app import app
 from stillhouse.receipts import statement
+from stillhouse.receipts.findings import WAYS_OUT
 from stillhouse.redaction import KINDS
 from stillhouse.rows import RawRow
 from stillhouse.sources import SOURCES
@@ -115,8 +116,14 @@ def source_rows() -> list[list[str]]:
     return rows
 
 
+def finding_rows() -> list[list[str]]:
+    """One row a kind of finding: what helps."""
+    return [[f"`{kind}`", way_out] for kind, way_out in WAYS_OUT.items()]
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[], list[list[str]]]]] = {
     "vocabularies": (("name", "words"), vocabulary_rows),
+    "findings": (("problem", "what helps", "means"), finding_rows),
     "kinds of secrets": (("kind", "what it is", "whose format"), secret_rows),
     "sources": (("stem", "class", "own fields", "what decides"), source_rows),
 }
