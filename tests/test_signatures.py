@@ -7,6 +7,7 @@ import hashlib
 import json
 import os
 import re
+import shutil
 import stat
 import threading
 from collections.abc import Callable
@@ -428,6 +429,13 @@ def test_a_forged_signature_of_the_key_is_replaced(lake: Path) -> None:
     assert (report.signed, report.replaced) == (6, 1)
     assert verify_lake(store, keys=[PUBLIC]).ok
     assert verify_lake(store, keys=[OTHER.public_key()]).ok
+    good = decode_envelope(store.read(path), path)
+    beside = Envelope(good.payload, PAYLOAD_TYPE, (*good.signatures, forged))
+    (lake / path).write_bytes(encode_envelope(beside))
+    assert not verify_lake(store, keys=[PUBLIC]).ok
+    report = sign_lake(store, KEY, "test")
+    assert (report.signed, report.already, report.replaced) == (1, 5, 1)
+    assert decode_envelope(store.read(path), path) == good
 
 
 def test_a_signature_under_the_id_of_another_key(lake: Path) -> None:
@@ -510,6 +518,22 @@ def test_a_lake_in_use_is_not_signed(lake: Path) -> None:
     with store.lock("a run"), pytest.raises(LakeLockedError, match="a run"):
         sign_lake(LocalStore(lake), KEY, "test")
     assert _signatures(store) == {}
+
+
+def test_a_rollback_is_not_seen_from_inside(lake: Path, tmp_path: Path) -> None:
+    """The limit that the documentation names: a lake that is put back as it once was, rightly
+    signed, verifies; only who kept the newest receipts elsewhere can tell."""
+    store = LocalStore(lake)
+    sign_lake(store, KEY, "test")
+    shutil.copytree(lake, tmp_path / "once")
+    add(lake / "_kb" / "scrum_reviews.jsonl", rows(12, 15))
+    run(lake, SECOND)
+    sign_lake(store, KEY, "test")
+    newest = set(list_receipts(store))
+    shutil.rmtree(lake)
+    (tmp_path / "once").rename(lake)
+    assert verify_lake(LocalStore(lake), keys=[PUBLIC]).ok
+    assert newest - set(list_receipts(LocalStore(lake)))
 
 
 class Turning(WatchedStore):
