@@ -14,13 +14,11 @@ import msgspec
 import numpy as np
 
 from stillhouse.drift.measures import (
-    clamp_shares,
     jensen_shannon,
     ks_p_value,
     psi_noise,
     psi_p_value,
     psi_terms,
-    shares_of,
 )
 from stillhouse.errors import UsageError
 from stillhouse.records import SCHEMA_VERSION, Record
@@ -138,9 +136,11 @@ def drift_of_rows(
     """Compare two sides that were counted into the same rows. ``warnings`` is left empty."""
     epsilon = check_epsilon(epsilon)
     sizes = sum(row.reference for row in rows), sum(row.current for row in rows)
-    reference = shares_of([row.reference for row in rows], max(sizes[0], 1))
-    current = shares_of([row.current for row in rows], max(sizes[1], 1))
-    terms = psi_terms(clamp_shares(reference, epsilon), clamp_shares(current, epsilon))
+    reference = np.array([row.reference / max(sizes[0], 1) for row in rows])
+    current = np.array([row.current / max(sizes[1], 1) for row in rows])
+    # Shares are raised to epsilon, not only where a bucket is empty: one value in ten million
+    # would else weigh more than none, and every large sample would seem to have drifted.
+    terms = psi_terms(np.maximum(reference, epsilon), np.maximum(current, epsilon))
     if not all(sizes):
         terms = np.zeros(len(rows))
     clamped = np.minimum(reference, current) < epsilon

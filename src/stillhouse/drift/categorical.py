@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from stillhouse.drift.breakdown import (
     EPSILON,
@@ -63,13 +64,9 @@ def _counted(values: Categories, name: str) -> Mapping[str, int]:
     return Counter(values)
 
 
-def _is_word(word: object) -> bool:
-    return isinstance(word, str)
-
-
-def _check_counts(counts: Mapping[str, int], name: str) -> None:
+def _check_counts(counts: Mapping[Any, Any], name: str) -> None:
     for word, count in counts.items():
-        if not _is_word(word):
+        if not isinstance(word, str):
             raise UsageError(
                 f"the category {word!r} is no text",
                 where=name,

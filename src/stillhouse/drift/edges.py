@@ -8,18 +8,21 @@ strictly. Infinities, and whatever lies outside, are counted beside the buckets.
 from __future__ import annotations
 
 import itertools
+import math
 import operator
 from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
 
-from stillhouse.drift.values import FloatArray, Numbers, sorted_values
+from stillhouse.drift.values import NUMERIC, FloatArray, Numbers, sorted_values
 from stillhouse.errors import UsageError
 
 FEWEST_BUCKETS: Final = 2
 MOST_BUCKETS: Final = 1000
 """A number of buckets outside these bounds is taken as the nearer one."""
+
+_MOST_EDGES: Final = MOST_BUCKETS + 1
 
 
 def bound_buckets(buckets: int) -> int:
@@ -49,7 +52,7 @@ def equal_width_edges(low: float, high: float, buckets: int) -> list[float]:
         return _edges_around(low)
     scale = _scale(low, high)
     spread = np.linspace(low * scale, high * scale, bound_buckets(buckets) + 1) / scale
-    return [float(edge) for edge in np.unique(np.clip(spread, low, high))]
+    return _distinct(np.clip(spread, low, high))
 
 
 def quantile_edges(values: Numbers, buckets: int) -> list[float]:
@@ -67,7 +70,7 @@ def quantile_edges(values: Numbers, buckets: int) -> list[float]:
     cuts = _quantiles(finite, bound_buckets(buckets))
     repeated = cuts[:-1][cuts[:-1] == cuts[1:]]
     alone = [edge for value in np.unique(repeated) for edge in _edges_around(float(value))]
-    return [float(edge) for edge in np.unique([*cuts, *alone])]
+    return _distinct(np.array([*cuts, *alone]))
 
 
 def widen_edges(edges: Sequence[float], low: float, high: float) -> list[float]:
@@ -86,14 +89,15 @@ def widen_edges(edges: Sequence[float], low: float, high: float) -> list[float]:
 def check_edges(edges: Sequence[float]) -> FloatArray:
     """The edges as an array. Raises `UsageError` that names the first one that is off."""
     try:
-        array = np.asarray(edges, dtype=np.float64)
-    except (TypeError, ValueError):
-        array = np.empty(0)
-    if array.ndim != 1 or not FEWEST_BUCKETS <= array.size <= MOST_BUCKETS + 1:
+        given = np.asarray(edges)
+    except ValueError:  # parts of several lengths
+        given = np.empty(0)
+    if given.ndim != 1 or given.dtype.kind not in NUMERIC or not 2 <= given.size <= _MOST_EDGES:
         raise UsageError(
-            "edges are not a list of 2 to 1001 numbers",
+            f"edges are not a list of 2 to {_MOST_EDGES} numbers",
             way_out="Name where each bucket begins, and where the last one ends.",
         )
+    array = given.astype(np.float64)
     for place, edge in enumerate(array):
         if not np.isfinite(edge):
             raise UsageError(
@@ -105,40 +109,61 @@ def check_edges(edges: Sequence[float]) -> FloatArray:
                 f"edge {place} is {edge:g} after {array[place - 1]:g}",
                 way_out="Give edges that rise, each one once.",
             )
-    return array
+    return array + 0.0
 
 
 def is_one_value(low: float, high: float) -> bool:
     """True when no float lies between the two edges: the bucket was made for one value."""
-    return bool(np.nextafter(low, np.inf) >= high)
+    return math.nextafter(low, math.inf) >= high
 
 
 def bucket_labels(edges: Sequence[float]) -> list[str]:
-    """Names of the buckets, such as ``[0, 10)``, with as many digits as tell the edges apart."""
-    texts: list[str] = []
+    """Names of the buckets, such as ``[0, 10)``, with as many digits as tell the edges apart.
+
+    A bucket that holds one value is named for it, and the one behind begins after it: ``(5, 9]``.
+    """
+    alone = [is_one_value(low, high) for low, high in itertools.pairwise(edges)]
+    labels = []
+    texts = _texts(edges)
+    for place, single in enumerate(alone):
+        if single:
+            labels.append(repr(float(edges[place])).removesuffix(".0"))
+            continue
+        begin = f"({texts[place - 1]}" if place and alone[place - 1] else f"[{texts[place]}"
+        labels.append(f"{begin}, {texts[place + 1]}{']' if place == len(alone) - 1 else ')'}")
+    return labels
+
+
+def _texts(edges: Sequence[float]) -> list[str]:
+    """The edges in the fewest digits, from six, that tell those apart that a float lies between."""
     for digits in range(6, 18):
         texts = [f"{edge:.{digits}g}" for edge in edges]
-        if len(set(texts)) == len(texts):
+        if all(
+            one != other or is_one_value(low, high)
+            for (one, other), (low, high) in zip(
+                itertools.pairwise(texts), itertools.pairwise(edges), strict=True
+            )
+        ):
             break
-    labels = []
-    for place, (low, high) in enumerate(itertools.pairwise(edges)):
-        if is_one_value(low, high):
-            labels.append(f"{low:.17g}" if low != float(texts[place]) else texts[place])
-        else:
-            closing = "]" if place == len(edges) - 2 else ")"
-            labels.append(f"[{texts[place]}, {texts[place + 1]}{closing}")
-    return labels
+    return texts
 
 
 def _edges_around(value: float) -> list[float]:
     """Two edges with one value between them: the value itself, and the next float."""
-    after = float(np.nextafter(value, np.inf))
-    return [value, after] if np.isfinite(after) else [float(np.nextafter(value, -np.inf)), value]
+    after = math.nextafter(value, math.inf)
+    if math.isfinite(after):
+        return [value + 0.0, after + 0.0]
+    return [math.nextafter(value, -math.inf), value]
+
+
+def _distinct(edges: FloatArray) -> list[float]:
+    """Edges in rising order, each once; zero without a sign, so that equal edges read alike."""
+    return [float(edge) + 0.0 for edge in np.unique(edges)]
 
 
 def _scale(low: float, high: float) -> float:
     """A factor under which the distance of two floats is a float too."""
-    return 1.0 if np.isfinite(np.subtract(high, low, dtype=np.float64)) else 0.5
+    return 1.0 if math.isfinite(float(high) - float(low)) else 0.5
 
 
 def _quantiles(ordered: FloatArray, buckets: int) -> FloatArray:

@@ -5,6 +5,7 @@ A histogram holds counts, never the values. Memory does not grow with the number
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -57,29 +58,27 @@ def build_histogram(values: Numbers, edges: Sequence[float], *, name: str = "val
     ``values`` is a flat array or sequence of numbers, or an iterable of numbers or such arrays;
     ``name`` stands in the error for what cannot be counted. Raises `UsageError`.
     """
-    limits = check_edges(edges) if len(edges) else np.empty(0)
-    # The last bucket is closed: it ends where the next float begins.
-    limits = np.append(limits[:-1], np.nextafter(limits[-1:], np.inf))
+    kept = check_edges(edges).tolist() if len(edges) else []
+    # The last bucket is closed: it ends where the next float begins. Without edges any will do,
+    # since nothing may lie between them.
+    limits = np.array([*kept[:-1], math.nextafter(kept[-1], math.inf)] if kept else [0.0, 1.0])
     slots = np.zeros(limits.size + 1, dtype=np.int64)
-    nan = below = above = 0
+    size = nan = infinite = 0
     for block in read_blocks(values, name):
         slots += np.bincount(np.searchsorted(limits, block, side="right"), minlength=slots.size)
+        size += block.size
         nan += int(np.count_nonzero(np.isnan(block)))
-        below += int(np.count_nonzero(block == -np.inf))
-        above += int(np.count_nonzero(block == np.inf))
-    if limits.size:
-        # NaN sorts behind everything, and so stands in the last slot.
-        return Histogram(
-            edges=[float(edge) for edge in edges],
-            counts=slots[1:-1].tolist(),
-            below=int(slots[0]),
-            above=int(slots[-1]) - nan,
-            nan=nan,
-            infinite=below + above,
-        )
-    if slots[0] > nan + below + above:
+        infinite += int(np.count_nonzero(np.isinf(block)))
+    if not kept and size > nan + infinite:
         raise UsageError("there are numbers, and no edges to count them between", where=name)
-    return Histogram(edges=[], counts=[], below=below, above=above, nan=nan, infinite=below + above)
+    return Histogram(
+        edges=kept,
+        counts=slots[1:-1].tolist() if kept else [],
+        below=int(slots[0]),
+        above=int(slots[-1]) - nan,  # NaN sorts behind everything
+        nan=nan,
+        infinite=infinite,
+    )
 
 
 def merge_histograms(a: Histogram, b: Histogram) -> Histogram:

@@ -9,7 +9,7 @@ distribution of Smirnov (1948). No function here gives NaN for shares from 0 to 
 from __future__ import annotations
 
 import math
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -20,17 +20,13 @@ from stillhouse.drift.values import FloatArray
 _STRETCH: Final = 1 << 12
 
 
-def clamp_shares(shares: FloatArray, epsilon: float) -> FloatArray:
-    """Shares with ``epsilon`` in place of what is smaller. They are not scaled to add up to 1."""
-    return np.where(shares < epsilon, epsilon, shares)
-
-
 def psi_terms(reference: FloatArray, current: FloatArray) -> FloatArray:
     """What each bucket adds to PSI, (cᵢ - rᵢ) · ln(cᵢ / rᵢ), for shares above 0.
 
     None is negative, and the two sides may change places.
     """
-    return np.abs(current - reference) * np.abs(np.log(current) - np.log(reference))
+    terms: FloatArray = np.abs(current - reference) * np.abs(np.log(current) - np.log(reference))
+    return terms
 
 
 def jensen_shannon(reference: FloatArray, current: FloatArray) -> float:
@@ -120,8 +116,3 @@ def ks_p_value(distance: float, reference_size: int, current_size: int) -> float
     """
     effective = reference_size * current_size / (reference_size + current_size)
     return float(kolmogorov(math.sqrt(effective) * distance))
-
-
-def shares_of(counts: Any, size: int) -> FloatArray:
-    """Counts over a side's size."""
-    return np.asarray(counts, dtype=np.float64) / size

@@ -7,7 +7,7 @@ is given, and never guesses: text and dates are refused, not read as numbers.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -16,11 +16,11 @@ import numpy.typing as npt
 from stillhouse.errors import UsageError
 
 FloatArray = npt.NDArray[np.float64]
-Numbers = npt.ArrayLike | Iterable[npt.ArrayLike]
+Numbers = npt.ArrayLike | Iterable[npt.ArrayLike | None]
 """One flat array or sequence of numbers, or an iterable of numbers or of such arrays."""
 
 _BLOCK: Final = 1 << 16
-_NUMERIC: Final = "biuf"
+NUMERIC: Final = "biuf"
 """NumPy's letters for booleans, integers and real numbers."""
 
 
@@ -50,7 +50,7 @@ def is_array(values: Numbers) -> bool:
     """True when all values are in memory already: an array, or a sequence of plain numbers."""
     if _is_array_like(values):
         return True
-    return isinstance(values, list | tuple | range) and not any(map(np.ndim, values[:1]))
+    return isinstance(values, list | tuple | range) and all(map(_is_number, values[:1]))
 
 
 def sorted_values(values: Numbers, name: str = "values") -> FloatArray:
@@ -102,11 +102,10 @@ def _chunks(values: Any, name: str) -> Iterator[Any]:
 
 
 def _is_number(item: Any) -> bool:
-    return (
-        isinstance(item, float | int)
-        or item is None
-        or (not isinstance(item, str | bytes) and np.ndim(item) == 0)
-    )
+    """Whether an item is a value itself (text too, which is refused later), and not a chunk."""
+    if isinstance(item, str | bytes):
+        return True
+    return not isinstance(item, Sequence) and getattr(item, "ndim", 0) == 0
 
 
 def _floats(array: npt.NDArray[Any], name: str) -> FloatArray:
@@ -115,7 +114,7 @@ def _floats(array: npt.NDArray[Any], name: str) -> FloatArray:
         wrong = {type(item).__name__ for item in array if isinstance(item, str | bytes)}
         if wrong:
             raise _refusal(name, sorted(wrong)[0])
-    elif array.dtype.kind not in _NUMERIC:
+    elif array.dtype.kind not in NUMERIC:
         raise _refusal(name, str(array.dtype))
     try:
         with np.errstate(over="ignore"):
