@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.drift import ARRAYS, FLOOR, IN_CHUNKS, missed_targets
 from benchmarks.floor import lines, pass_over
 from benchmarks.lake import INVALID_RUN, SHARES, append_rows, write_lake
 from benchmarks.main_job import Line, count_categories, find_targets
@@ -156,3 +157,17 @@ def test_targets_compare_medians() -> None:
     assert found["evidence and scores, × floor, at most"].holds
     assert found["times as fast as the fastest peer, at least"].value == pytest.approx(3.0 / 1.4)
     assert not found["times as fast as the fastest peer, at least"].holds
+
+
+def test_drift_is_measured_on_what_it_says() -> None:
+    """Each of our ways gives the same PSI over equal buckets, and a missed target is named."""
+    command = [sys.executable, "-m", "benchmarks.drift", "--values", "20000", "--rounds", "1"]
+    done = measure([*command, "--json", "--only", ARRAYS, IN_CHUNKS, "--check"])
+    shown = json.loads(done.output)
+    rows = {row["name"]: row for row in shown["rows"]}
+    assert list(rows) == [FLOOR, ARRAYS, IN_CHUNKS]
+    assert rows[ARRAYS]["psi"] == rows[IN_CHUNKS]["psi"] > 0
+    assert rows[FLOOR]["ratio"] == 1
+    assert shown["missed"] == missed_targets(shown["rows"]) == []
+    slow = {**rows[ARRAYS], "seconds": 2.5, "growth": 300_000_000}
+    assert len(missed_targets([slow])) == 2

@@ -26,7 +26,7 @@ from stillhouse.drift.edges import (
     bucket_labels,
     check_edges,
     equal_width_edges,
-    quantile_edges,
+    quantile_edges_of_sorted,
     widen_edges,
 )
 from stillhouse.drift.histogram import Histogram, build_histogram, check_same_edges
@@ -126,7 +126,10 @@ def _choose_edges(rule: str, reference: Numbers, current: Numbers, buckets: int)
         return []
     low, high = min(each[0] for each in known), max(each[1] for each in known)
     if rule == "quantile" and ranges[0] is not None:
-        return widen_edges(quantile_edges(reference, buckets), low, high)
+        ordered = reference
+        if not isinstance(ordered, np.ndarray):
+            ordered = sorted_values(reference, "reference")
+        return widen_edges(quantile_edges_of_sorted(ordered, buckets), low, high)
     return equal_width_edges(low, high, buckets)
 
 

@@ -63,8 +63,13 @@ def quantile_edges(values: Numbers, buckets: int) -> list[float]:
     value so frequent that it fills a bucket gets a bucket that holds it alone, so that it cannot
     hide what happens beside it; there are then fewer buckets than asked for.
     """
-    ordered = sorted_values(values)
-    finite = ordered[np.isfinite(ordered)]
+    return quantile_edges_of_sorted(sorted_values(values), buckets)
+
+
+def quantile_edges_of_sorted(ordered: FloatArray, buckets: int) -> list[float]:
+    """`quantile_edges` of values that are in rising order already, NaN last."""
+    begin = np.searchsorted(ordered, -np.inf, side="right")
+    finite = ordered[begin : np.searchsorted(ordered, np.inf, side="left")]
     if not finite.size:
         return []
     cuts = _quantiles(finite, bound_buckets(buckets))
