@@ -20,7 +20,7 @@ from typing import Any, Literal, Union, get_args, get_origin
 import msgspec
 import typer
 
-from stillhouse import receipts, records
+from stillhouse import drift, receipts, records
 from stillhouse.cli.app import app
 from stillhouse.receipts import statement
 from stillhouse.receipts.findings import WAYS_OUT
@@ -32,6 +32,7 @@ ROOT = Path(__file__).resolve().parent.parent
 ON_THE_WIRE = (
     *(kind for kind in vars(records).values() if isinstance(kind, type)),
     *(kind for kind in vars(statement).values() if isinstance(kind, type)),
+    *(kind for kind in vars(drift).values() if isinstance(kind, type)),
 )
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     kind.__name__: kind

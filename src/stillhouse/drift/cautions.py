@@ -53,7 +53,8 @@ def _low_sample(drift: DistributionDrift) -> Iterator[str]:
         yield (
             f"too few values ({drift.reference_size} and {drift.current_size}) for "
             f"{drift.degrees_of_freedom + 1} buckets: without any drift one pair in a hundred "
-            f"reaches a PSI of {drift.noise_floor_99:.2g}. Read p_value and psi_debiased"
+            f"reaches a PSI of {drift.noise_floor_99:.2g}. Read psi_debiased and p_value"
+            f"{', with quantile edges' if drift.kind == 'numeric' else ''}"
         )
 
 
