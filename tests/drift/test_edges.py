@@ -8,7 +8,7 @@ import sys
 import numpy as np
 import pytest
 
-from stillhouse.drift import equal_width_edges, quantile_edges
+from stillhouse.drift import build_histogram, equal_width_edges, quantile_edges
 from stillhouse.drift.edges import bucket_labels, widen_edges
 from stillhouse.errors import UsageError
 
@@ -24,6 +24,14 @@ def test_equal_width_is_numpys(low: float, high: float, buckets: int) -> None:
 def test_equal_width_over_all_floats() -> None:
     """A range wider than the largest float is cut evenly too."""
     assert equal_width_edges(-LARGEST, LARGEST, 2) == [-LARGEST, 0, LARGEST]
+
+
+def test_zero_has_no_sign() -> None:
+    """Whether values held 0.0 or -0.0, edges read the same."""
+    assert str(equal_width_edges(-1.0, -0.0, 2)) == "[-1.0, -0.5, 0.0]"
+    assert str(quantile_edges([-1.0, -0.0], 2)) == "[-1.0, -0.5, 0.0]"
+    assert str(equal_width_edges(-0.0, -0.0, 2)) == "[0.0, 5e-324]"
+    assert str(build_histogram([], [-1.0, -0.0]).edges) == "[-1.0, 0.0]"
 
 
 @pytest.mark.parametrize(

@@ -68,11 +68,13 @@ def test_noise_is_chi_square(degrees: int) -> None:
         assert psi_p_value(psi, 300, 700, degrees) == pytest.approx(expected, rel=1e-9)
 
 
-def test_ks_of_many_values_looks_at_the_right_stretch() -> None:
-    """With far more values than a stretch holds, and a bump in the middle, KS is still SciPy's."""
+@pytest.mark.parametrize("bump", [0.02, 0.5, 0.97])
+@pytest.mark.parametrize("size", [40_000, 90_000])
+def test_ks_of_many_values_looks_at_the_right_stretch(bump: float, size: int) -> None:
+    """Far more values than a stretch holds, one side ahead or behind at one place: SciPy's KS."""
     chance = np.random.default_rng(11)
     one = chance.random(60_000)
-    other = np.concatenate([chance.random(50_000), chance.uniform(0.5, 0.51, 3000)])
+    other = np.concatenate([chance.random(size), chance.uniform(bump, bump + 0.01, 30_000)])
     mine = compute_distribution_drift(one, other)
     expected = stats.ks_2samp(one, other, method="asymp").statistic
     assert mine.ks == pytest.approx(expected, abs=1e-12)
