@@ -5,8 +5,8 @@
 Each side gets half of the values. Every round runs every contender once, each in a fresh process
 held to one processor and one thread, so that a noisy minute hits all of them; figures are
 medians. Time is that of the comparison alone: neither starting, nor importing, nor reading the
-values into memory is in it. Wall seconds, and beside them the seconds of the processor, which
-tell how much of the wall time went to others. Memory is what the process's resident peak
+values into memory is in it. Wall seconds, and beside them the seconds of the processor, of which
+the ratio is made: they do not grow when others work too. Memory is what the process's resident peak
 (`VmHWM`) grows during the comparison, beyond the imports and the values themselves.
 
 It writes only into a working folder, which it removes.
@@ -211,20 +211,21 @@ def run_rounds(
 
 
 def summarise(found: dict[str, list[Figure]]) -> list[dict[str, Any]]:
-    """One row a contender: medians, extremes, and its time over the floor's of this run."""
-    floor = statistics.median(figure.seconds for figure in found[FLOOR])
+    """One row a contender: medians, extremes, and its processor time over the floor's."""
+    floor = statistics.median(figure.processor for figure in found[FLOOR])
     rows = []
     for name, figures in found.items():
         if figures:
             seconds = [figure.seconds for figure in figures]
+            processor = statistics.median(figure.processor for figure in figures)
             rows.append(
                 {
                     "name": name,
                     "seconds": statistics.median(seconds),
                     "fastest": min(seconds),
                     "slowest": max(seconds),
-                    "processor": statistics.median(figure.processor for figure in figures),
-                    "ratio": statistics.median(seconds) / floor,
+                    "processor": processor,
+                    "ratio": processor / floor,
                     "growth": max(figure.growth for figure in figures),
                     "psi": figures[0].psi,
                 }

@@ -110,10 +110,9 @@ def test_breakdown_adds_up() -> None:
 
 def test_shares_below_epsilon_are_raised_to_it() -> None:
     """In a large sample one value where the other side has none is no drift."""
-    sides = [
-        Histogram(edges=[0, 1, 2], counts=counts) for counts in ([10_000_000, 0], [9_999_999, 1])
-    ]
-    for drift in (compare_histograms(*sides), compare_histograms(*reversed(sides))):
+    none = Histogram(edges=[0, 1, 2], counts=[10_000_000, 0])
+    one = Histogram(edges=[0, 1, 2], counts=[9_999_999, 1])
+    for drift in (compare_histograms(none, one), compare_histograms(one, none)):
         assert drift.psi < 1e-12
         assert drift.p_value == pytest.approx(1, abs=1e-3)
 

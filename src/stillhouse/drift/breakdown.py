@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from typing import Final, Literal, NamedTuple
+from typing import Any, Final, Literal, NamedTuple
 
 import msgspec
 import numpy as np
+import numpy.typing as npt
 
 from stillhouse.drift.measures import (
     jensen_shannon,
@@ -155,16 +156,7 @@ def drift_of_rows(
         verdict=verdict_of(psi) if all(sizes) else "empty",
         reference_size=sizes[0],
         current_size=sizes[1],
-        buckets=[
-            Bucket(
-                **row._asdict(),
-                reference_share=float(reference[place]),
-                current_share=float(current[place]),
-                psi=float(terms[place]),
-                clamped=bool(clamped[place]),
-            )
-            for place, row in enumerate(rows)
-        ],
+        buckets=_buckets(rows, reference, current, terms, clamped),
         edges=list(edges),
         epsilon=epsilon,
         p_value=psi_p_value(psi, *sizes, degrees),
@@ -180,6 +172,18 @@ def drift_of_rows(
         jensen_shannon=jensen_shannon(reference, current) if all(sizes) else 0.0,
         warnings=[],
     )
+
+
+def _buckets(rows: Sequence[Row], *columns: npt.NDArray[Any]) -> list[Bucket]:
+    """The rows with their shares, what each adds to PSI, and whether it was clamped."""
+    return [
+        Bucket(
+            **row._asdict(), reference_share=share, current_share=other, psi=term, clamped=clamped
+        )
+        for row, share, other, term, clamped in zip(
+            rows, *(column.tolist() for column in columns), strict=True
+        )
+    ]
 
 
 def verdict_of(psi: float) -> DriftVerdict:

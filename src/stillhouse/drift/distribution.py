@@ -71,15 +71,12 @@ def compute_distribution_drift(
 
     Raises `UsageError` for what is no set of numbers, or edges or an epsilon that are off.
     """
-    check_epsilon(epsilon)
     wanted = bound_buckets(buckets)
-    given = not isinstance(edges, str)
-    reference = _held(reference, "reference", given)
-    current = _held(current, "current", given)
-    if isinstance(edges, str):
-        chosen = _choose_edges(edges, reference, current, wanted)
-    else:
-        chosen = check_edges(edges).tolist()
+    check_epsilon(epsilon)
+    given = None if isinstance(edges, str) else check_edges(edges).tolist()
+    reference = _held(reference, "reference", given is not None)
+    current = _held(current, "current", given is not None)
+    chosen = given or _choose_edges(edges, reference, current, wanted)
     ks = None
     if isinstance(reference, np.ndarray) and isinstance(current, np.ndarray):
         ks = _ks_of_held(reference, current)
@@ -89,7 +86,7 @@ def compute_distribution_drift(
         epsilon,
         ks,
     )
-    if given or drift.verdict == "empty":
+    if given is not None or drift.verdict == "empty":
         return drift
     return with_warnings(drift, [*drift.warnings, *_bucket_notes(buckets, wanted, chosen)])
 
@@ -115,7 +112,7 @@ def _held(values: Numbers, name: str, edges_given: bool) -> Numbers:
     return values
 
 
-def _choose_edges(rule: str, reference: Numbers, current: Numbers, buckets: int) -> list[float]:
+def _choose_edges(rule: Edges, reference: Numbers, current: Numbers, buckets: int) -> list[float]:
     if rule not in ("equal_width", "quantile"):
         raise UsageError(
             f"edges are {rule!r}", way_out="Say equal_width or quantile, or give the edges."
