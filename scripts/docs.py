@@ -18,10 +18,9 @@ from pathlib import Path
 from typing import Any, Literal, Union, get_args, get_origin
 
 import msgspec
-import typer
 
 from stillhouse import drift, receipts, records
-from stillhouse.cli.app import app
+from stillhouse.cli.app import commands
 from stillhouse.receipts import statement
 from stillhouse.receipts.findings import WAYS_OUT
 from stillhouse.redaction import KINDS
@@ -164,7 +163,6 @@ def refreshed(text: str) -> str:
 
 def cli_page() -> str:
     """The page of the commands."""
-    program: Any = typer.main.get_command(app)
     lines = [
         "# The commands",
         "",
@@ -176,10 +174,12 @@ def cli_page() -> str:
         "| command | does |",
         "| --- | --- |",
     ]
-    for name, command in program.commands.items():
+    every = commands()
+    for name, command in every.items():
         first = command.help.partition("\n")[0]
-        lines.append(f"| [`stillhouse {name}`](#stillhouse-{name}) | {_plain(first)} |")
-    for name, command in program.commands.items():
+        anchor = f"#stillhouse-{name.replace(' ', '-')}"
+        lines.append(f"| [`stillhouse {name}`]({anchor}) | {_plain(first)} |")
+    for name, command in every.items():
         lines += ["", *_command_lines(name, command)]
     return "\n".join(lines) + "\n"
 
@@ -220,7 +220,8 @@ def _values(param: Any) -> str:
         return "flag"
     if get_origin(kind) is list:
         (kind,) = get_args(kind)
-    words = {"str": "text", "int": "number", "Path": "path"}[kind.__name__]
+    names = {"str": "text", "int": "number", "float": "number", "Path": "path"}
+    words = names[kind.__name__]
     return f"{words} of {param.min} or more" if param.min is not None else words
 
 

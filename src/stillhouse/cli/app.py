@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import cache
 from typing import Any, Final
 
 import typer
@@ -78,9 +79,25 @@ class _Command(TyperCommand):
         return _bare_flags(super().get_params(ctx))
 
 
+_GROUPS: Final[dict[str, str]] = {}
+"""What the commands of two words are about together, by their first word."""
+
+
 def _add(name: str, panel: str, command: Callable[..., int], example: str) -> None:
-    """A command under its heading, with an example at the end of its help."""
-    app.command(name, cls=_Command, rich_help_panel=panel, epilog=f"Example: {example}")(command)
+    """A command under its heading, with an example at the end of its help. Of two words the
+    first is that of a group."""
+    first, _, own = name.rpartition(" ")
+    where = _group(first, panel) if first else app
+    under = None if first else panel
+    where.command(own, cls=_Command, rich_help_panel=under, epilog=f"Example: {example}")(command)
+
+
+@cache
+def _group(name: str, panel: str) -> typer.Typer:
+    """The commands that begin with this word, as one entry of the help."""
+    group = typer.Typer(cls=_Program, help=_GROUPS[name], no_args_is_help=True)
+    app.add_typer(group, name=name, rich_help_panel=panel)
+    return group
 
 
 _add("demo", "Start", demo.demo, "stillhouse demo lake --rows 2000")
@@ -95,6 +112,19 @@ _add("keygen", "Trust", signing.keygen, "stillhouse keygen my.key")
 _add("sign", "Trust", signing.sign, "stillhouse sign lake --key my.key")
 _add("verify", "Trust", look.verify, "stillhouse verify lake --key my.key.pub")
 _add("replay", "Trust", replay.replay, "stillhouse replay lake")
+
+
+def commands() -> dict[str, Any]:
+    """Every command by the words it is called by, in the order of use."""
+    program: Any = typer.main.get_command(app)
+    found: dict[str, Any] = {}
+    for name, command in program.commands.items():
+        within = getattr(command, "commands", None)
+        if within is None:
+            found[name] = command
+        else:
+            found |= {f"{name} {own}": one for own, one in within.items()}
+    return found
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
