@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from stillhouse import __version__
-from stillhouse.cli import demo, distil, look, output, replay, signing
+from stillhouse.cli import demo, distil, drift, look, output, replay, signing
 from stillhouse.errors import StillhouseError
 from stillhouse.storage.paths import disk_error
 
@@ -79,7 +79,9 @@ class _Command(TyperCommand):
         return _bare_flags(super().get_params(ctx))
 
 
-_GROUPS: Final[dict[str, str]] = {}
+_GROUPS: Final[dict[str, str]] = {
+    "drift": "What moved: verdicts under today's rules, and data between two windows of time.",
+}
 """What the commands of two words are about together, by their first word."""
 
 
@@ -112,6 +114,13 @@ _add("keygen", "Trust", signing.keygen, "stillhouse keygen my.key")
 _add("sign", "Trust", signing.sign, "stillhouse sign lake --key my.key")
 _add("verify", "Trust", look.verify, "stillhouse verify lake --key my.key.pub")
 _add("replay", "Trust", replay.replay, "stillhouse replay lake")
+_add("drift scores", "Look", drift.scores, "stillhouse drift scores lake")
+_add(
+    "drift data",
+    "Look",
+    drift.data,
+    "stillhouse drift data lake --field text_chars --reference ..2026-03-04 --current 2026-03-05..",
+)
 
 
 def commands() -> dict[str, Any]:

@@ -23,7 +23,7 @@ _FILES = {
 _MOST_REASONS = 12
 """Rows of a table that is to be taken in at a glance."""
 
-_SHORT = {"partially_accepted": "partial", "needs_human_review": "review"}
+SHORT = {"partially_accepted": "partial", "needs_human_review": "review"}
 """Categories as headings of narrow columns."""
 
 
@@ -131,7 +131,7 @@ def funnel_tables(funnel: Funnel) -> None:
 
 def _source_tables(funnel: Funnel) -> None:
     """Rows by source: one table, or two where one is too wide for the screen."""
-    categories = [_SHORT.get(name, name) for name in CATEGORIES]
+    categories = [SHORT.get(name, name) for name in CATEGORIES]
     columns = ["source", "lines", "blank", "refused", "evidence", *categories]
     rows = [
         (
@@ -166,7 +166,7 @@ def _not_accepted(funnel: Funnel) -> Iterator[tuple[str, str, str, int]]:
         example = each[0].example
         if len(each) > 1:
             example += f"\nand in {output.number(len(each) - 1, 'more log')}"
-        yield _SHORT.get(category, category), reason, example, sum(one.rows for one in each)
+        yield SHORT.get(category, category), reason, example, sum(one.rows for one in each)
 
 
 def _holdings(funnel: Funnel) -> Iterator[tuple[str, str]]:
@@ -202,5 +202,5 @@ def _kept_out(refused: list[Refused], stages: list[str]) -> Iterator[tuple[objec
         most = max(len(found.examples) for found in alike.values())
         examples = dict.fromkeys(row for found in alike.values() for row in found.examples)
         rows = (alike[stage].rows if stage in alike else 0 for stage in stages)
-        name = f"{reason}\n{_SHORT.get(category, category)}" if category else reason
+        name = f"{reason}\n{SHORT.get(category, category)}" if category else reason
         yield name, "\n".join(list(examples)[:most]), *rows
