@@ -17,7 +17,7 @@ from stillhouse.records import CATEGORIES
 from stillhouse.storage import open_store
 
 if TYPE_CHECKING:
-    from stillhouse.drift import DistributionDrift
+    from stillhouse.drift import Bucket, DistributionDrift
     from stillhouse.drift.data import DataDrift
     from stillhouse.drift.scorer import ChangedVerdict, ScorerDrift
     from stillhouse.interfaces import Store
@@ -234,7 +234,9 @@ def _data_tables(found: DataDrift) -> None:
     drift = found.drift
     if drift.verdict != "empty":
         output.say(_companions(drift))
-    for line in [*drift.warnings, *found.notes]:
+        for line in drift.warnings:
+            output.note(line)
+    for line in found.notes:
         output.note(line)
     if found.unreadable:
         lines = output.number(found.unreadable, "evidence line")
@@ -242,17 +244,17 @@ def _data_tables(found: DataDrift) -> None:
 
 
 def _bucket_table(found: DataDrift) -> None:
-    drift = found.drift
-    shown = drift.buckets[:_MOST_ROWS]
+    buckets = found.drift.buckets
+    shown = _heaviest(buckets)
     most = max((max(b.reference_share, b.current_share) for b in shown), default=0.0)
-    sides = [
-        f"{name} {side.window}\n{output.number(side.values, 'value')}"
-        + (f", {side.missing:,} missing" if side.missing else "")
-        for name, side in (("reference", found.reference), ("current", found.current))
-    ]
+    for name, side in (("reference", found.reference), ("current", found.current)):
+        values = output.number(side.values, "value")
+        missing = f", missing in {side.missing:,}" if side.missing else ""
+        output.say(f"{name} {side.window}: {output.number(side.rows, 'row')}, {values}{missing}")
+    kind = "value" if found.kind == "categorical" else "from, to"
     output.table(
         f"{found.field}, share of values",
-        ["value" if found.kind == "categorical" else "from, to", *sides, "PSI"],
+        [kind, "reference", "current", "PSI"],
         [
             (
                 bucket.label,
@@ -264,8 +266,14 @@ def _bucket_table(found: DataDrift) -> None:
         ],
         1,
     )
-    if more := len(drift.buckets) - len(shown):
-        output.say(f"and {more:,} more: --json names them")
+    if more := len(buckets) - len(shown):
+        output.say(f"and {more:,} more that add less to PSI: --json names them")
+
+
+def _heaviest(buckets: list[Bucket]) -> list[Bucket]:
+    """The buckets in their order, no more than a table takes: those that add most to PSI."""
+    order = sorted(range(len(buckets)), key=lambda at: buckets[at].psi, reverse=True)
+    return [buckets[at] for at in sorted(order[:_MOST_ROWS])]
 
 
 def _bar(share: float, most: float) -> str:
@@ -275,12 +283,14 @@ def _bar(share: float, most: float) -> str:
 
 
 def _group_table(found: DataDrift) -> None:
-    columns = [str(found.by), "drift", "reference", "current", "PSI", "noise floor", "p"]
-    order = sorted(found.groups.items(), key=lambda one: (-_beyond_noise(one[1]), one[0]))
+    from stillhouse.drift.data import outcome
+
+    columns = [str(found.by), "outcome", "reference", "current", "PSI", "noise floor", "p"]
+    order = sorted(found.groups.items(), key=lambda one: _beyond_noise(one[1]), reverse=True)
     rows = [
         (
             group,
-            drift.verdict if _beyond_noise(drift) > 1 else "within chance",
+            outcome(drift),
             drift.reference_size,
             drift.current_size,
             f"{drift.psi:.4f}",
@@ -301,12 +311,14 @@ def _group_table(found: DataDrift) -> None:
 
 
 def _beyond_noise(drift: DistributionDrift) -> float:
-    """PSI over what chance alone gives; 0 where nothing can be told."""
+    """PSI as a multiple of its noise floor; 0 where it has none."""
     return drift.psi / drift.noise_floor_99 if drift.noise_floor_99 else 0.0
 
 
 def _verdict(found: DataDrift) -> str:
     """The figure and what it means, in one sentence."""
+    from stillhouse.drift.data import outcome
+
     drift, named = found.drift, found.field
     if drift.verdict == "empty":
         empty = [
@@ -314,13 +326,15 @@ def _verdict(found: DataDrift) -> str:
             for name, side in (("reference", found.reference), ("current", found.current))
             if not side.values
         ]
-        return f"{named}: no value in {' and in '.join(empty)}, so nothing to compare"
+        return f"{named}: no value in {' and in '.join(empty)}; choose another field or window"
     said = f"{named}: {drift.verdict}, PSI {drift.psi:.4f}"
     if drift.p_value is None:
         return f"{said}; all values are alike"
-    chance = "more than" if _beyond_noise(drift) > 1 else "no more than"
+    if outcome(drift) == "too few values":
+        return f"{said}; but there are too few values for so many buckets to tell drift from noise"
+    beyond = "more than noise" if _beyond_noise(drift) > 1 else "within noise"
     return (
-        f"{said}; {chance} chance gives: without drift 99 of 100 such samples stay below "
+        f"{said}; {beyond}: without drift 99 of 100 such samples stay below "
         f"{drift.noise_floor_99:.4f}"
     )
 

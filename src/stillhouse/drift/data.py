@@ -29,8 +29,15 @@ from stillhouse.records import SCHEMA_VERSION, Record
 
 Edges = Literal["equal_width", "quantile"]
 
+Outcome = Literal["empty", "too few values", "within noise", "stable", "minor", "major"]
+
 _MOST_SPANS: Final = 5
 """Runs of days that are named of a lake."""
+
+_VALUES_A_BUCKET: Final = 5
+"""Fewer values than this for each occupied bucket, and χ² says nothing of their noise: the rule
+of thumb of W. G. Cochran, "Some methods for strengthening the common χ² tests", Biometrics 10
+(1954), taken for the smaller side."""
 
 _MISSING_MOVED: Final = 0.10
 """A difference in the share of missing values from which on it is said."""
@@ -113,9 +120,9 @@ def compare(reading: Reading, query: DriftQuery, origin: str = "") -> DataDrift:
     """The drift of values that were read: pure. Raises `UsageError` for too many categories."""
     reference, current = _merged(reading.reference), _merged(reading.current)
     kind = field_named(query.field).kind or _kind_of(reference, current)
-    if kind == "categorical" and (reference.beyond or current.beyond):
+    if kind == "categorical" and len(reference.words.keys() | current.words.keys()) > MOST:
         raise UsageError(
-            f"{query.field} has more than {MOST:,} different values: a name, no category",
+            f"{query.field} has more than {MOST:,} different values, which are no categories",
             way_out="Choose a field whose values repeat.",
         )
     groups: dict[str, DistributionDrift] = {}
@@ -148,6 +155,17 @@ def compare(reading: Reading, query: DriftQuery, origin: str = "") -> DataDrift:
         unreadable_rows=reading.unreadable_rows,
         notes=[*_notes(query, kind, (reference, current), sides)],
     )
+
+
+def outcome(drift: DistributionDrift) -> Outcome:
+    """What a drift may be called once its noise is counted: its verdict only where PSI is more
+    than 99 of 100 such pairs of samples reach without any drift."""
+    if drift.verdict == "empty":
+        return "empty"
+    buckets = drift.degrees_of_freedom + 1
+    if min(drift.reference_size, drift.current_size) < _VALUES_A_BUCKET * buckets:
+        return "too few values"
+    return drift.verdict if drift.psi > drift.noise_floor_99 else "within noise"
 
 
 def lake_days(store: Store) -> list[str]:

@@ -36,7 +36,8 @@ _MOST_NAMED: Final = 10
 
 class Values(msgspec.Struct):
     """What a field holds in one window and group: numbers, categories with their rows, and how
-    many rows have neither. ``beyond`` counts the values past the first `MOST` categories."""
+    many rows have neither. One category more than `MOST` is told apart, which shows that there
+    are too many; ``beyond`` counts the values of all others."""
 
     numbers: array[float] = msgspec.field(default_factory=lambda: array("d"))
     words: dict[str, int] = {}
@@ -66,7 +67,7 @@ class Values(msgspec.Struct):
         self.beyond += other.beyond
 
     def _count(self, value: str, rows: int) -> None:
-        if value in self.words or len(self.words) < MOST:
+        if value in self.words or len(self.words) <= MOST:
             self.words[value] = self.words.get(value, 0) + rows
         else:
             self.beyond += rows
