@@ -58,7 +58,7 @@ class Field(NamedTuple):
 
 # ----------------------------------------------------------------------------- the table
 
-# A letter of a script that is written without blanks stands for itself, as a word would.
+# A letter of Chinese, Japanese or Korean stands for itself: it says about as much as a word.
 _PIECE: Final = re.compile(
     r"[\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]"
     r"|[^\W\u3040-\u30ff\u3400-\u9fff\uac00-\ud7af]+|[^\w\s]"
