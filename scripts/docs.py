@@ -21,6 +21,8 @@ import msgspec
 
 from stillhouse import drift, receipts, records
 from stillhouse.cli.app import commands
+from stillhouse.drift import data, scorer
+from stillhouse.drift.fields import FIELDS
 from stillhouse.receipts import statement
 from stillhouse.receipts.findings import WAYS_OUT
 from stillhouse.redaction import KINDS
@@ -28,10 +30,11 @@ from stillhouse.rows import RawRow
 from stillhouse.sources import SOURCES
 
 ROOT = Path(__file__).resolve().parent.parent
-ON_THE_WIRE = (
-    *(kind for kind in vars(records).values() if isinstance(kind, type)),
-    *(kind for kind in vars(statement).values() if isinstance(kind, type)),
-    *(kind for kind in vars(drift).values() if isinstance(kind, type)),
+ON_THE_WIRE = tuple(
+    kind
+    for module in (records, statement, drift, data, scorer)
+    for kind in vars(module).values()
+    if isinstance(kind, type)
 )
 STRUCTS: dict[str, type[msgspec.Struct]] = {
     kind.__name__: kind
@@ -121,10 +124,16 @@ def finding_rows() -> list[list[str]]:
     return [[f"`{kind}`", way_out] for kind, way_out in WAYS_OUT.items()]
 
 
+def drift_field_rows() -> list[list[str]]:
+    """One row a field whose drift can be asked."""
+    return [[f"`{name}`", str(field.kind), field.origin] for name, field in FIELDS.items()]
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[], list[list[str]]]]] = {
     "vocabularies": (("name", "words"), vocabulary_rows),
     "findings": (("problem", "what helps", "means"), finding_rows),
     "kinds of secrets": (("kind", "what it is", "whose format"), secret_rows),
+    "fields of drift": (("field", "kind", "where it stands in the evidence"), drift_field_rows),
     "sources": (("stem", "class", "own fields", "what decides"), source_rows),
 }
 

@@ -150,6 +150,8 @@ def test_categories_of_the_demo_lake_by_hand(demo_lake: Path) -> None:
     found = ask(store, "category", SPLIT, by="source")
     with LocalEngine(2) as engine:
         assert encode(ask(store, "category", SPLIT, engine, by="source")) == encode(found)
+        numbers = ask(store, "latency_ms", SPLIT, engine, by="source")
+        assert encode(numbers) == encode(ask(store, "latency_ms", SPLIT, by="source"))
     counts: dict[str, tuple[Counter[str], Counter[str]]] = {}
     for stem, one, category in _rows_by_hand(demo_lake):
         late = one["timestamp"] >= "2026-03-05"

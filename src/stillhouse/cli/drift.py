@@ -19,7 +19,7 @@ from stillhouse.storage import open_store
 if TYPE_CHECKING:
     from stillhouse.drift import Bucket, DistributionDrift
     from stillhouse.drift.data import DataDrift
-    from stillhouse.drift.scorer import ChangedVerdict, ScorerDrift
+    from stillhouse.drift.scorer import Agreement, ChangedVerdict, ScorerDrift
     from stillhouse.interfaces import Store
 
 _BAR: Final = 20
@@ -167,7 +167,7 @@ def _score_tables(found: ScorerDrift) -> None:
                 one.harmful,
                 one.harmful_partial,
             )
-            for stem, one in found.by_source.items()
+            for stem, one in sorted(found.by_source.items(), key=_worst_first)
         ]
         output.table("By source", columns, rows, len(columns) - 1)
     output.table(
@@ -177,6 +177,11 @@ def _score_tables(found: ScorerDrift) -> None:
     )
     for line, style in _score_words(found):
         output.say(line, style)
+
+
+def _worst_first(source: tuple[str, Agreement]) -> tuple[int, int, int, str]:
+    stem, one = source
+    return -one.harmful, -one.harmful_partial, -one.changed, stem
 
 
 def _example(one: ChangedVerdict) -> tuple[str, ...]:
@@ -217,10 +222,11 @@ def _uncompared(found: ScorerDrift, lake: str) -> None:
         runs = output.number(sum(found.missing.values()), "scored run")
         output.note(f"{runs} could not be compared ({reasons})")
     if found.unscored:
-        rows = output.number(found.unscored, "evidence row")
-        output.note(f"{rows} without a scored run: `stillhouse score {shlex.quote(lake)}`")
+        output.note(f"{output.number(found.unscored, 'evidence row')} without a scored run")
     for words in found.missing_rows:
         output.note(words)
+    if found.missing_rows and found.rows:
+        output.note(f"`stillhouse run {shlex.quote(lake)}` writes anew what is not as it was")
 
 
 # --------------------------------------------------------------------------------- data
