@@ -29,6 +29,7 @@ LONG_FUNCTIONS: dict[str, str] = {}
 EMPTY_NAMES = {"utils", "util", "helpers", "helper", "common", "misc"}
 
 PURE = (
+    "drift",
     "errors",
     "exports",
     "fields",

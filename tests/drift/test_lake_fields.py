@@ -421,8 +421,12 @@ def test_too_many_groups_are_refused() -> None:
     """Memory is bounded: a model a row is no group."""
     reading = Reading()
     reading.merge(Reading({f"m{n}": Values() for n in range(MOST)}))
-    with pytest.raises(UsageError, match=r"^there are more than 1,000 groups\. Leave --by out\.$"):
+    said = r"^there are more than 1,000 groups\. Leave --by out\.$"
+    with pytest.raises(UsageError, match=said):
         reading.merge(Reading({"one more": Values()}))
+    rows: list[Row | bytes] = [review("2026-01-31", n, model=f"m{n}") for n in range(MOST + 1)]
+    with pytest.raises(UsageError, match=said):
+        ask(distilled({"observer_reviews": rows}), "text_chars", by="model")
 
 
 @pytest.mark.parametrize("field", ["source", "model", "provider", "verdict"])

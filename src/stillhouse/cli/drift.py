@@ -175,6 +175,8 @@ def _score_tables(found: ScorerDrift) -> None:
         ["change", "where", "stored, because", "today, because"],
         [_example(one) for one in found.examples[:_MOST_ROWS]],
     )
+    if more := found.examples[_MOST_ROWS:]:
+        output.say(f"and {len(more):,} more examples: --json names them")
     for line, style in _score_words(found):
         output.say(line, style)
 

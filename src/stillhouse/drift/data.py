@@ -100,7 +100,7 @@ def data_drift(store: Store, engine: Engine, query: DriftQuery) -> DataDrift:
     categories that has too many to be one; `LakeError` or `StorageError` for a lake that cannot
     be read.
     """
-    origin = field_named(query.field).origin
+    field_named(query.field)  # refused before anything is read
     store.check_readable()
     found = partitions(store, EVIDENCE)
     reading = read_field(
@@ -113,13 +113,14 @@ def data_drift(store: Store, engine: Engine, query: DriftQuery) -> DataDrift:
     ):
         if not groups:
             raise UsageError(f"--{name} {window.text} has no rows", way_out=_days_in_words(days))
-    return compare(reading, query, origin)
+    return compare(reading, query)
 
 
-def compare(reading: Reading, query: DriftQuery, origin: str = "") -> DataDrift:
+def compare(reading: Reading, query: DriftQuery) -> DataDrift:
     """The drift of values that were read: pure. Raises `UsageError` for too many categories."""
+    field = field_named(query.field)
     reference, current = _merged(reading.reference), _merged(reading.current)
-    kind = field_named(query.field).kind or _kind_of(reference, current)
+    kind = field.kind or _kind_of(reference, current)
     if kind == "categorical" and len(reference.words.keys() | current.words.keys()) > MOST:
         raise UsageError(
             f"{query.field} has more than {MOST:,} different values, which are no categories",
@@ -143,7 +144,7 @@ def compare(reading: Reading, query: DriftQuery, origin: str = "") -> DataDrift:
         schema_version=SCHEMA_VERSION,
         field=query.field,
         kind=kind,
-        origin=origin,
+        origin=field.origin,
         reference=sides[0],
         current=sides[1],
         drift=_drift(reference, current, kind, query),

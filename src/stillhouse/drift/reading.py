@@ -76,6 +76,18 @@ class Values(msgspec.Struct):
 Groups = dict[str, Values]
 
 
+def values_of(groups: Groups, group: str) -> Values:
+    """The values of a group, made when it is first asked for.
+
+    Raises `UsageError` where there would be more than `MOST` groups.
+    """
+    if group not in groups:
+        if len(groups) >= MOST:
+            raise UsageError(f"there are more than {MOST:,} groups", way_out="Leave --by out.")
+        groups[group] = Values()
+    return groups[group]
+
+
 class Reading(msgspec.Struct):
     """A field's values by window and group, and the lines that are no evidence."""
 
@@ -85,17 +97,10 @@ class Reading(msgspec.Struct):
     unreadable_rows: list[str] = []
 
     def merge(self, other: Reading) -> None:
-        """Add what another unit read.
-
-        Raises `UsageError` where there are more than `MOST` groups.
-        """
+        """Add what another unit read. Raises `UsageError` for more than `MOST` groups."""
         for mine, theirs in ((self.reference, other.reference), (self.current, other.current)):
             for group, values in theirs.items():
-                mine.setdefault(group, Values()).merge(values)
-                if len(mine) > MOST:
-                    raise UsageError(
-                        f"there are more than {MOST:,} groups", way_out="Leave --by out."
-                    )
+                values_of(mine, group).merge(values)
         self.unreadable += other.unreadable
         self.unreadable_rows += other.unreadable_rows
         del self.unreadable_rows[_MOST_NAMED:]
@@ -123,7 +128,7 @@ def read_partition(task: ReadTask) -> Reading:
             value = line.category if task.field == "category" else word(task.partition.stem)
         for window, groups in ((task.reference, out.reference), (task.current, out.current)):
             if window.holds(line.moment):
-                groups.setdefault(_group(task, line), Values()).add(value)
+                values_of(groups, _group(task, line)).add(value)
     return out
 
 

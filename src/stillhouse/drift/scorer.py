@@ -9,7 +9,7 @@ every partition of a lake. Nothing is changed: `stillhouse run` is what scores a
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
 from typing import Final
 
 import msgspec
@@ -25,7 +25,7 @@ from stillhouse.drift.agreement import (
 )
 from stillhouse.drift.pairs import Pair, Partition, pair_up, partitions
 from stillhouse.errors import RecordError
-from stillhouse.interfaces import Engine, Store, Verdict
+from stillhouse.interfaces import Engine, Scorer, Store, Verdict
 from stillhouse.lake import EVIDENCE, SCORED
 from stillhouse.records import (
     CATEGORIES,
@@ -46,8 +46,6 @@ _LONGEST: Final = 500
 _MOST_REASONS: Final = 5
 _MOST_NAMED: Final = 10
 """Rows that are named of those that cannot be compared."""
-
-Scores = Callable[[EvidenceRecord], Verdict]
 
 
 # ------------------------------------------------------------------------------ results
@@ -191,7 +189,7 @@ class ScorerTally(msgspec.Struct):
 def compute_scorer_drift(
     pairs: Iterable[tuple[EvidenceRecord, ScoredRun]],
     *,
-    score: Scores = score_record,
+    score: Scorer = score_record,
     examples: int = EXAMPLES,
 ) -> ScorerDrift:
     """Compare stored verdicts with those that ``score`` gives to the same evidence.
