@@ -356,6 +356,15 @@ def test_a_metadata_path_of_words() -> None:
     ]
 
 
+def test_categories_hold_no_secret() -> None:
+    """A free field can hold a key; what is shown does not."""
+    key = "gh" + "p_" + "a1B2c3D4e5F6g7H8i9J0" + "k1L2m3N4o5P6q7R8"
+    found = ask(reviews(metadata={"auth": key}), "metadata.auth")
+    (bucket,) = found.drift.buckets
+    assert bucket.label.startswith("[REDACTED:")
+    assert (bucket.reference, bucket.current) == (10, 10)
+
+
 def test_a_path_that_nothing_has() -> None:
     """No value anywhere is an answer, not an error."""
     found = ask(reviews(), "metadata.nowhere")

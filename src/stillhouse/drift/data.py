@@ -8,7 +8,8 @@ compared with what, and what must be said beside the figure. Nothing is changed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
 from datetime import date, timedelta
 from typing import Final, Literal
 
@@ -26,6 +27,7 @@ from stillhouse.errors import UsageError
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import EVIDENCE
 from stillhouse.records import SCHEMA_VERSION, Record
+from stillhouse.redaction import redact
 
 Edges = Literal["equal_width", "quantile"]
 
@@ -200,13 +202,21 @@ def _size(values: Values, kind: Kind) -> int:
 
 def _drift(reference: Values, current: Values, kind: Kind, query: DriftQuery) -> DistributionDrift:
     if kind == "categorical":
-        return compute_categorical_drift(reference.words, current.words)
+        return compute_categorical_drift(_clean(reference.words), _clean(current.words))
     return compute_distribution_drift(
         np.frombuffer(reference.numbers),
         np.frombuffer(current.numbers),
         query.buckets,
         edges=query.edges,
     )
+
+
+def _clean(words: Mapping[str, int]) -> Counter[str]:
+    """Categories as they may be shown: a free field can hold anything, a key or a password too."""
+    out: Counter[str] = Counter()
+    for category, rows in words.items():
+        out[redact(category, {})] += rows
+    return out
 
 
 def _told(window: Window, values: Values, kind: Kind) -> WindowRows:
