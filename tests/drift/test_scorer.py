@@ -192,6 +192,20 @@ def test_an_edited_verdict_is_found() -> None:
     assert found.examples[0].where == "_kb/observer_reviews.jsonl:1"
 
 
+def test_examples_of_a_lake_are_few() -> None:
+    """Of a kind of change the first rows are told, however many files hold more."""
+    store = distilled({"observer_reviews": [row | {"verdict": "accept"} for row in REVIEWS]})
+    for path in scored_files(store):
+        put(
+            store,
+            path,
+            store.read(path).replace(b'"category":"accepted"', b'"category":"rejected"'),
+        )
+    found = scorer_drift(store, InlineEngine(), examples=5)
+    assert found.harmful == 7
+    assert [one.where.rpartition(":")[2] for one in found.examples] == ["1", "3", "5", "7", "2"]
+
+
 def test_rows_that_cannot_be_compared_are_counted_and_named() -> None:
     """An unknown category, a scored run whose evidence was edited, and evidence that nothing
     names end no command."""

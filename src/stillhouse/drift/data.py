@@ -128,19 +128,10 @@ def compare(reading: Reading, query: DriftQuery) -> DataDrift:
             f"{query.field} has more than {MOST:,} different values, which are no categories",
             way_out="Choose a field whose values repeat.",
         )
-    groups: dict[str, DistributionDrift] = {}
-    alone: tuple[list[str], list[str]] = ([], [])
-    if query.by is not None:
-        for group in sorted(reading.reference.keys() | reading.current.keys()):
-            ours = reading.reference.get(group, Values())
-            theirs = reading.current.get(group, Values())
-            if _size(ours, kind) and _size(theirs, kind):
-                groups[group] = _drift(ours, theirs, kind, query)
-            elif _size(ours, kind) or _size(theirs, kind):
-                alone[0 if _size(ours, kind) else 1].append(group)
-    sides = (
-        _told(query.reference, reference, kind),
-        _told(query.current, current, kind),
+    sides = _told(query.reference, reference, kind), _told(query.current, current, kind)
+    old, new = (
+        {group for group, values in groups.items() if query.by and _size(values, kind)}
+        for groups in (reading.reference, reading.current)
     )
     return DataDrift(
         schema_version=SCHEMA_VERSION,
@@ -151,9 +142,12 @@ def compare(reading: Reading, query: DriftQuery) -> DataDrift:
         current=sides[1],
         drift=_drift(reference, current, kind, query),
         by=query.by,
-        groups=groups,
-        only_in_reference=alone[0],
-        only_in_current=alone[1],
+        groups={
+            group: _drift(reading.reference[group], reading.current[group], kind, query)
+            for group in sorted(old & new)
+        },
+        only_in_reference=sorted(old - new),
+        only_in_current=sorted(new - old),
         unreadable=reading.unreadable,
         unreadable_rows=reading.unreadable_rows,
         notes=[*_notes(query, kind, (reference, current), sides)],
