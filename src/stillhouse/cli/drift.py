@@ -42,6 +42,33 @@ class Edges(StrEnum):
     quantile = "quantile"
 
 
+FieldName = Annotated[
+    str,
+    typer.Option(
+        "--field",
+        metavar="FIELD",
+        help="text_chars, text_tokens, latency_ms, cost_usd, attempts, confidence, category, "
+        "model, provider, verdict, source, or metadata.PATH.",
+    ),
+]
+Reference = Annotated[
+    str,
+    typer.Option(
+        "--reference",
+        metavar="A..B",
+        help="The window that counts as normal: dates (whole days, UTC, both in it) or times "
+        "(the end not in it); A.. and ..B are open.",
+    ),
+]
+Current = Annotated[
+    str, typer.Option("--current", metavar="C..D", help="The window that is asked about.")
+]
+EdgesChoice = Annotated[
+    Edges,
+    typer.Option("--edges", help="Buckets of one width, or of an equal share of the reference."),
+]
+
+
 def scores(
     lake: Lake,
     examples: Annotated[
@@ -76,37 +103,14 @@ def scores(
 
 def data(
     lake: Lake,
-    field: Annotated[
-        str,
-        typer.Option(
-            "--field",
-            metavar="FIELD",
-            help="text_chars, text_tokens, latency_ms, cost_usd, attempts, confidence, category, "
-            "model, provider, verdict, source, or metadata.PATH.",
-        ),
-    ],
-    reference: Annotated[
-        str,
-        typer.Option(
-            "--reference",
-            metavar="A..B",
-            help="The window that counts as normal: dates (whole days, UTC, both in it) or times "
-            "(the end not in it); A.. and ..B are open.",
-        ),
-    ],
-    current: Annotated[
-        str, typer.Option("--current", metavar="C..D", help="The window that is asked about.")
-    ],
+    field: FieldName,
+    reference: Reference,
+    current: Current,
     by: Annotated[
         By | None, typer.Option("--by", help="Ask the same of each value of this.")
     ] = None,
     buckets: Annotated[int, typer.Option("--buckets", help="Buckets of numbers, 2 to 1000.")] = 10,
-    edges: Annotated[
-        Edges,
-        typer.Option(
-            "--edges", help="Buckets of one width, or of an equal share of the reference."
-        ),
-    ] = Edges.equal,
+    edges: EdgesChoice = Edges.equal,
     engine: EngineChoice = EngineName.local,
     workers: Workers = None,
     json: Json = False,
