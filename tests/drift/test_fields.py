@@ -42,6 +42,7 @@ def value_of(name: str, **fields: Any) -> Value:
         ("cost_usd", {"cost_usd": 0.0}, 0.0),
         ("attempts", {"validation_results": {"accepted_on_attempt": 3}}, 3),
         ("attempts", {"validation_results": {"accepted_on_attempt": None}}, None),
+        ("attempts", {"validation_results": {"accepted_on_attempt": True}}, None),
         ("attempts", {}, None),
         ("confidence", {"observer_confidence": 0.7}, 0.7),
         ("model", {"model_name": "wren-7b"}, "wren-7b"),

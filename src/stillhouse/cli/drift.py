@@ -86,8 +86,8 @@ def scores(
     from stillhouse.drift.scorer import scorer_drift  # statistics: slow to import
 
     store = open_store(lake)
-    with engine_for(engine, workers) as pool:
-        found = scorer_drift(store, pool, examples=examples)
+    with engine_for(engine, workers) as pool, output.progress(json) as hears:
+        found = scorer_drift(store, output.Watched(pool, "scoring", hears), examples=examples)
     if not found.rows:
         check_lake(store)
     if json:
@@ -135,8 +135,8 @@ def data(
         check_lake(store)
         output.say(_nothing(store, lake))
         return 1
-    with engine_for(engine, workers) as pool:
-        found = data_drift(store, pool, query)
+    with engine_for(engine, workers) as pool, output.progress(json) as hears:
+        found = data_drift(store, output.Watched(pool, "reading", hears), query)
     if json:
         output.emit(found)
     else:

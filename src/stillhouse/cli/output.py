@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import re
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Any, Final
+from typing import Any, Final, TypeVar
 
 import msgspec
 from rich.cells import cell_len
@@ -16,8 +16,12 @@ from rich.table import Table
 from rich.text import Text
 
 from stillhouse.errors import UsageError
+from stillhouse.interfaces import Engine
 from stillhouse.work import Progress as Hears
 from stillhouse.work import silent
+
+T = TypeVar("T")
+U = TypeVar("U")
 
 
 class _Screen(Console):
@@ -131,6 +135,25 @@ def _wrapped(cell: str, width: int) -> str:
             else:
                 lines[-1] += piece
     return "\n".join(lines)
+
+
+class Watched:
+    """An engine whose units are heard of as one stage: for what looks, and tells no progress."""
+
+    def __init__(self, engine: Engine, stage: str, hears: Hears) -> None:
+        self.name, self.workers = engine.name, engine.workers
+        self._engine, self._stage, self._hears = engine, stage, hears
+
+    def map(self, function: Callable[[T], U], items: Iterable[T]) -> Iterator[U]:
+        """The engine's own map."""
+        total = len(items) if isinstance(items, list) else None
+        self._hears(self._stage, 0, total)
+        for done, result in enumerate(self._engine.map(function, items), 1):
+            self._hears(self._stage, done, total)
+            yield result
+
+    def close(self) -> None:
+        """Whoever started the engine closes it."""
 
 
 @contextmanager

@@ -142,11 +142,11 @@ def read_field(
     by: By | None = None,
 ) -> Reading:
     """The field's values in those of the partitions whose day can be in a window."""
-    tasks = (
+    tasks = [
         ReadTask(store, partition, field, reference, current, by)
         for partition in found
         if reference.may_hold(partition.day) or current.may_hold(partition.day)
-    )
+    ]
     out = Reading()
     for read in engine.map(read_partition, tasks):
         out.merge(read)

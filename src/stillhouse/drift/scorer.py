@@ -303,7 +303,7 @@ def scorer_drift(store: Store, engine: Engine, *, examples: int = EXAMPLES) -> S
     store.check_readable()
     tally = ScorerTally(examples)
     found = partitions(store, EVIDENCE, SCORED)
-    tasks = (RescoreTask(store, partition, examples) for partition in found)
+    tasks = [RescoreTask(store, partition, examples) for partition in found]
     for counted in engine.map(rescore, tasks):
         tally.merge(counted)
     return tally.result()
