@@ -6,7 +6,6 @@ what a field needs of a line is decoded. This module never compares anything.
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable
 from difflib import get_close_matches
@@ -155,14 +154,14 @@ def _at(value: Any, path: str) -> Any:
 
 
 def number(value: Any) -> float | None:
-    """The value as a number; None for what is none, and for one that is not finite."""
+    """The value as a number; None for what is none, and for an integer that no float reaches.
+    Infinity and NaN do not occur: JSON has none, and a number beyond floats is not decoded."""
     if isinstance(value, bool) or not isinstance(value, int | float):
         return None
     try:
-        found = float(value)
+        return float(value)
     except OverflowError:
         return None
-    return found if math.isfinite(found) else None
 
 
 def word(value: Any) -> str | None:
