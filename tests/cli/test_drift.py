@@ -12,7 +12,7 @@ import pytest
 from stillhouse.cli.app import commands
 from stillhouse.cli.app import run as program
 from stillhouse.drift.fields import FIELDS
-from tests.runs import demo, put, rows, run, stamps
+from tests.runs import demo, put, row, rows, run, stamps
 
 
 class Told(NamedTuple):
@@ -94,6 +94,18 @@ def test_scores_that_changed_for_the_better_or_in_part(lake: Path, drift: Comman
     assert "harmful with --include-partial: 6" in told.line
 
 
+def test_the_worst_source_stands_first(tmp_path: Path, drift: Command) -> None:
+    """Of many sources one looks at those where something changed."""
+    for stem in ("aa_facts", "scrum_reviews"):
+        put(tmp_path, stem, rows(0, 6))
+    run(tmp_path)
+    told = drift("scores", tmp_path)
+    assert told.err.index("aa_facts") < told.err.index("scrum_reviews")
+    relabel(tmp_path, "accepted", "rejected")
+    told = drift("scores", tmp_path)
+    assert told.err.index("scrum_reviews") < told.err.index("aa_facts")
+
+
 def test_scores_as_json(lake: Path, drift: Command) -> None:
     """One document on stdout, nothing else anywhere, the same exit code."""
     relabel(lake, "accepted", "rejected")
@@ -155,16 +167,52 @@ def test_data_says_the_figure_in_a_sentence(tmp_path: Path, drift: Command) -> N
     assert " values, missing in " in told.err
     assert "#" * 20 in told.err
     assert "latency_ms by source" in told.err
-    assert "without drift 99 of 100 such samples stay below 0." in told.line
+    assert "; within noise: without drift 99 of 100 such samples stay below 0." in told.line
     assert "debiased 0." in told.line
     assert stamps(root) == before
 
 
-def test_a_drift_is_no_failure(lake: Path, drift: Command) -> None:
+@pytest.fixture
+def moved(tmp_path: Path) -> Path:
+    """Sixty reviews accepted on attempt 1 to 3, and sixty of the next day on attempt 9."""
+    lines = [
+        row(n, timestamp=f"2026-02-0{1 + n // 60}T10:00:00Z", accepted_on_attempt=attempt)
+        for n in range(120)
+        for attempt in [9 if n >= 60 else 1 + n % 3]
+    ]
+    put(tmp_path, "scrum_reviews", b"".join(line + b"\n" for line in lines))
+    run(tmp_path)
+    return tmp_path
+
+
+def test_a_drift_is_no_failure(moved: Path, drift: Command) -> None:
     """However far the numbers moved, the command did what it was asked: exit code 0."""
-    told = drift("data", lake, "--field", "text_chars", *WINDOWS, "--edges", "quantile")
+    told = drift("data", moved, "--field", "attempts", *WINDOWS)
     assert told.code == 0
-    assert "text_chars: " in told.err
+    assert "attempts: major, PSI " in told.err
+    assert "; more than noise: without drift 99 of 100 such samples stay below 0." in told.err
+
+
+def test_a_share_that_is_small_has_a_mark(tmp_path: Path, drift: Command) -> None:
+    """One value among a hundred is not drawn as none."""
+    lines = [row(n, accepted_on_attempt=9 if n == 7 else 1) + b"\n" for n in range(100)]
+    put(tmp_path, "scrum_reviews", b"".join(lines))
+    run(tmp_path)
+    windows = ("--reference", "..", "--current", "..")
+    told = drift("data", tmp_path, "--field", "attempts", *windows, "--buckets", 2)
+    shares = [line.split("│")[2].split() for line in told.err.splitlines() if "│ [" in line]
+    assert shares == [["99.0%", "#" * 20], ["1.0%", "#"]]
+
+
+def test_edges_are_those_asked_for(moved: Path, drift: Command) -> None:
+    """Buckets of one width, or of an equal share of the reference."""
+    found = {}
+    for edges in ("equal", "quantile"):
+        options = ["--field", "attempts", *WINDOWS, "--buckets", 2, "--edges", edges, "--json"]
+        found[edges] = json.loads(drift("data", moved, *options).out)["drift"]["edges"]
+    assert found["equal"] == [1.0, 5.0, 9.0]
+    assert found["quantile"][0] == 1.0
+    assert found["quantile"][1] <= 3.0
 
 
 def test_data_without_values(lake: Path, drift: Command) -> None:
