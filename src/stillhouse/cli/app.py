@@ -110,10 +110,6 @@ _add("export", "Distil", distil.export, "stillhouse export lake preference --max
 _add("inspect", "Look", look.inspect, "stillhouse inspect lake")
 _add("trace", "Look", look.trace, "stillhouse trace lake sft-1b2c3d4e")
 _add("sources", "Look", look.sources, "stillhouse sources")
-_add("keygen", "Trust", signing.keygen, "stillhouse keygen my.key")
-_add("sign", "Trust", signing.sign, "stillhouse sign lake --key my.key")
-_add("verify", "Trust", look.verify, "stillhouse verify lake --key my.key.pub")
-_add("replay", "Trust", replay.replay, "stillhouse replay lake")
 _add("drift scores", "Look", drift.scores, "stillhouse drift scores lake")
 _add(
     "drift data",
@@ -121,10 +117,14 @@ _add(
     drift.data,
     "stillhouse drift data lake --field text_chars --reference ..2026-03-04 --current 2026-03-05..",
 )
+_add("keygen", "Trust", signing.keygen, "stillhouse keygen my.key")
+_add("sign", "Trust", signing.sign, "stillhouse sign lake --key my.key")
+_add("verify", "Trust", look.verify, "stillhouse verify lake --key my.key.pub")
+_add("replay", "Trust", replay.replay, "stillhouse replay lake")
 
 
 def commands() -> dict[str, Any]:
-    """Every command by the words it is called by, in the order of use."""
+    """Every command by the words it is called by, in the order of use; groups come last."""
     program: Any = typer.main.get_command(app)
     found: dict[str, Any] = {}
     for name, command in program.commands.items():
