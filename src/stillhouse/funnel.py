@@ -24,6 +24,9 @@ _MOST_REASONS: Final = 8
 
 OTHER: Final = "other"
 
+KEPT_RAW: Final = 256 << 10
+"""Characters of an unparsed line that are held for an example."""
+
 _BY_CATEGORY: Final = frozenset({"forbidden_category", "not_opted_in", "no_partner"})
 """Reasons that speak of a row's category: rows are counted by it."""
 
@@ -69,6 +72,17 @@ class Refused(msgspec.Struct):
     category: str = ""
 
 
+class RefusalGroup(msgspec.Struct):
+    """The same with the refused rows themselves. What could not be parsed stands in a row only
+    where it is short enough to be held (`KEPT_RAW`)."""
+
+    stage: str
+    reason: str
+    category: str = ""
+    rows: int = 0
+    examples: list[QuarantineRow] = []
+
+
 class Funnel(msgspec.Struct):
     """The whole lake."""
 
@@ -85,6 +99,15 @@ def funnel(store: Store, examples: int = 1) -> Funnel:
     """
     store.check_readable()
     state = load_state(store) or State()
+    exports: dict[str, dict[str, int]] = {
+        kind: state.exports[kind].counts for kind in KINDS if kind in state.exports
+    }
+    refused = [_in_words(group) for group in refusal_groups(store, examples)]
+    return Funnel(source_funnels(state), list(not_accepted(store)), refused, exports)
+
+
+def source_funnels(state: State) -> list[SourceFunnel]:
+    """Raw lines of each stem by outcome, and its evidence rows by category."""
     sources = []
     for stem, raw in sorted(state.raw.items()):
         parts = [part for part in state.partitions.values() if part.stem == stem]
@@ -103,10 +126,7 @@ def funnel(store: Store, examples: int = 1) -> Funnel:
                 {name: categories[name] for name in CATEGORIES},
             )
         )
-    exports: dict[str, dict[str, int]] = {
-        kind: state.exports[kind].counts for kind in KINDS if kind in state.exports
-    }
-    return Funnel(sources, list(_not_accepted(store)), list(_refusals(store, examples)), exports)
+    return sources
 
 
 # ------------------------------------------------------------------------- not accepted
@@ -151,7 +171,11 @@ def _plainly(value: re.Match[str]) -> str:
     return "'…'" if value[0].startswith("'") else "…"
 
 
-def _not_accepted(store: Store) -> Iterator[NotAccepted]:
+def not_accepted(store: Store) -> Iterator[NotAccepted]:
+    """Why scored runs are not accepted: rows by source, category and first reason.
+
+    Raises `LakeError` for a file that does not hold scored runs.
+    """
     found: dict[tuple[str, Category], _Reasons] = {}
     decoder = msgspec.json.Decoder(_Run)
     for entry in store.list(SCORED):
@@ -193,8 +217,13 @@ def _spoilt(store: Store, path: str, what: str) -> LakeError:
 # ------------------------------------------------------------------------------ refused
 
 
-def _refusals(store: Store, examples: int) -> Iterator[Refused]:
-    found: dict[tuple[str, str, str], Refused] = {}
+def refusal_groups(store: Store, examples: int) -> list[RefusalGroup]:
+    """Refused rows by stage, reason and, where that is the reason, category; the first few of
+    each with them. In the order of the stages, most rows first.
+
+    Raises `LakeError` for a file that does not hold refused rows.
+    """
+    found: dict[tuple[str, str, str], RefusalGroup] = {}
     decoder = msgspec.json.Decoder(QuarantineRow)
     for entry in store.list(QUARANTINE):
         for _, line in iter_lines(store, entry.path):
@@ -202,17 +231,23 @@ def _refusals(store: Store, examples: int) -> Iterator[Refused]:
                 row = decoder.decode(line)
             except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
                 raise _spoilt(store, entry.path, "refused row") from None
-            key = (row.stage, row.reason, category := _category(row))
+            key = (row.stage, row.reason, _category(row))
             if key not in found:
-                found[key] = Refused(row.stage, row.reason, 0, [], category)
+                found[key] = RefusalGroup(*key)
             known = found[key]
             known.rows += 1
             if len(known.examples) < examples:
-                known.examples.append(_example(row, category))
+                held = row.raw is None or len(row.raw) <= KEPT_RAW
+                known.examples.append(row if held else msgspec.structs.replace(row, raw=None))
     order = {name: place for place, name in enumerate(("evidence", *KINDS))}
-    yield from sorted(
+    return sorted(
         found.values(), key=lambda seen: (order.get(seen.stage, 9), seen.stage, -seen.rows)
     )
+
+
+def _in_words(group: RefusalGroup) -> Refused:
+    words = [_example(row, group.category) for row in group.examples]
+    return Refused(group.stage, group.reason, group.rows, words, group.category)
 
 
 def _category(row: QuarantineRow) -> str:

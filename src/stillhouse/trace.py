@@ -37,7 +37,7 @@ from stillhouse.records import (
     UnpairedSample,
     decode,
 )
-from stillhouse.redaction import redact, redact_value
+from stillhouse.redaction import redact_line
 
 KINDS: dict[str, type[Record]] = {
     "sft": SftSample,
@@ -245,20 +245,10 @@ def _refusals(store: Store, sides: Iterable[_Side]) -> Iterator[Refused]:
 
 def _take_secrets_out(chain: Chain) -> None:
     lines = [bytes(chain.evidence), bytes(chain.scored), chain.raw.encode()]
-    clean = [_clean(line) for line in lines]
+    clean = [redact_line(line) for line in lines]
     chain.redacted = clean != lines
     chain.evidence, chain.scored = msgspec.Raw(clean[0]), msgspec.Raw(clean[1])
     chain.raw = clean[2].decode()
-
-
-def _clean(line: bytes) -> bytes:
-    """A JSON line with the secrets taken out of its strings; the same bytes when it has none."""
-    try:
-        value = msgspec.json.decode(line)
-        clean = redact_value(value, {})
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return redact(line.decode(errors="replace"), {}).encode()
-    return line if clean is value else msgspec.json.encode(clean)
 
 
 def _find(store: Store, wanted: str) -> list[_Found]:

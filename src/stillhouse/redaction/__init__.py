@@ -27,11 +27,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import msgspec
+
 from stillhouse.redaction.formats import KINDS, Kind
 from stillhouse.redaction.search import find, is_secret_name, suspicious
 from stillhouse.redaction.spans import Span
 
-__all__ = ["KINDS", "Kind", "redact", "redact_value", "suspicious"]
+__all__ = ["KINDS", "Kind", "redact", "redact_line", "redact_value", "suspicious"]
 
 
 # A replacement can uncover what stood too close to be seen: a token glued to one behind it.
@@ -73,6 +75,16 @@ def redact_value(value: Any, counts: dict[str, int]) -> Any:
     if not changed:
         return value
     return clean if isinstance(value, list) else tuple(clean)
+
+
+def redact_line(line: bytes) -> bytes:
+    """A JSON line with the secrets taken out of its strings; the same bytes when it has none."""
+    try:
+        value = msgspec.json.decode(line)
+        clean = redact_value(value, {})
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return redact(line.decode(errors="replace"), {}).encode()
+    return line if clean is value else msgspec.json.encode(clean)
 
 
 def _redact_dict(value: dict[Any, Any], counts: dict[str, int]) -> dict[Any, Any]:
