@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from stillhouse import __version__
-from stillhouse.cli import demo, distil, drift, look, output, replay, signing
+from stillhouse.cli import demo, distil, drift, look, output, replay, report, signing
 from stillhouse.errors import StillhouseError
 from stillhouse.storage.paths import disk_error
 
@@ -109,6 +109,7 @@ _add("score", "Distil", distil.score, "stillhouse score lake")
 _add("export", "Distil", distil.export, "stillhouse export lake preference --max-pairs 2 --dry-run")
 _add("inspect", "Look", look.inspect, "stillhouse inspect lake")
 _add("trace", "Look", look.trace, "stillhouse trace lake sft-1b2c3d4e")
+_add("report", "Look", report.report, "stillhouse report lake")
 _add("sources", "Look", look.sources, "stillhouse sources")
 _add("drift scores", "Look", drift.scores, "stillhouse drift scores lake")
 _add(

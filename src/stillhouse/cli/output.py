@@ -59,13 +59,18 @@ def number(count: int, what: str) -> str:
 
 def emit(value: Any) -> None:
     """One JSON document on stdout, in UTF-8 whatever the terminal's encoding: JSON has no other."""
+    emit_bytes(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+
+
+def emit_bytes(data: bytes) -> None:
+    """A document on stdout, as it is."""
     if sys.stdout is None:
         raise UsageError(
-            "standard output is closed, so there is nowhere to write JSON to",
-            way_out="Leave --json out, or send it to a file.",
+            "standard output is closed, so there is nowhere to write to",
+            way_out="Open it, or send it to a file.",
         )
     sys.stdout.flush()
-    sys.stdout.buffer.write(msgspec.json.format(msgspec.json.encode(value), indent=2) + b"\n")
+    sys.stdout.buffer.write(data)
     sys.stdout.buffer.flush()
 
 
