@@ -51,13 +51,15 @@ class Attention(_Fact, frozen=True, kw_only=True):
 
 
 class Change(_Fact, frozen=True, kw_only=True):
-    """A figure before and now. ``percent`` is None where there is nothing to take it of."""
+    """A figure before and now. ``percent`` is None where there is nothing to take it of; ``creep``
+    says how far a figure has gone over several audits that each found it ok."""
 
     what: str
     before: float | None
     now: float | None
     percent: float | None
     flag: Flag
+    creep: list[str] = []
 
 
 class Changes(_Fact, frozen=True, kw_only=True):
@@ -155,20 +157,23 @@ class Sample(_Fact, frozen=True, kw_only=True):
 
 
 class Offence(_Fact, frozen=True, kw_only=True):
-    """A row that a gate found at fault."""
+    """A row or file that a gate found at fault; ``line`` counts from 1."""
 
     path: str
-    line: int | None
+    line: int | None = None
     detail: str
 
 
 class Gate(_Fact, frozen=True, kw_only=True):
-    """One of the sixteen gates (SPEC P5): ``ok``, ``red``, or ``blocked`` by an earlier one."""
+    """One of the sixteen gates (SPEC P5), what it claims, and its verdict: ``ok``, ``red``, or
+    ``blocked`` where it could not look."""
 
     number: int
     name: str
+    claim: str
     verdict: str
     checked: int
+    failures: int
     detail: str
     offences: list[Offence]
 
@@ -195,7 +200,7 @@ class Bucket(_Fact, frozen=True, kw_only=True):
 
 class FieldDrift(_Fact, frozen=True, kw_only=True):
     """How one field's distribution moved. ``noise_floor`` is the PSI that 1 % of pairs without
-    any drift pass at these sample sizes."""
+    any drift pass at these sample sizes; ``compared`` says which rows are the current side."""
 
     field: str
     psi: float
@@ -204,9 +209,11 @@ class FieldDrift(_Fact, frozen=True, kw_only=True):
     p_value: float | None
     reference_rows: int
     current_rows: int
+    compared: str
     low_sample: bool
     warnings: list[str]
     buckets: list[Bucket]
+    buckets_left_out: int = 0
 
 
 class Point(_Fact, frozen=True, kw_only=True):
@@ -225,8 +232,17 @@ class MetricHistory(_Fact, frozen=True, kw_only=True):
     points: list[Point]
 
 
+class Phase(_Fact, frozen=True, kw_only=True):
+    """One phase of an audit and how it ended: ok, failed, error or skipped."""
+
+    name: str
+    outcome: str
+    detail: str
+
+
 class Audit(_Fact, frozen=True, kw_only=True):
-    """The newest audit: harmful changes of category, and how the data drifted."""
+    """The newest audit. ``harmful`` counts rows that today's rules let train and the stored
+    scores do not, ``unverified`` files that are not as receipted (None: not looked at)."""
 
     recorded_at: str
     stale: bool
@@ -234,8 +250,9 @@ class Audit(_Fact, frozen=True, kw_only=True):
     drift_rows: list[Change]
     prior_at: str = ""
     harmful: int | None = None
+    unverified: int | None = None
+    phases: list[Phase] = []
     fields: list[FieldDrift] = []
-    compared: str = ""
 
 
 class ReceiptRow(_Fact, frozen=True, kw_only=True):

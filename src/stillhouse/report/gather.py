@@ -38,9 +38,9 @@ def gather_facts(store: Store, now: str, version: str) -> Facts | None:
         kind: state.exports[kind].counts for kind in KINDS if kind in state.exports
     }
     totals = _totals(sources, exports)
-    acceptance, audit, metrics, notes = checks.read_checks(store, receipts)
+    found = checks.read_checks(store, receipts)
     refused = excerpts.refused_rows(store, refusal_groups(store, _EXAMPLES))
-    changes = judgement.changes(audit, history.changes_by_receipts(receipts))
+    changes = judgement.changes(found.audit, history.changes_by_receipts(receipts))
     attention = judgement.attention(
         judgement.Seen(
             totals=totals,
@@ -48,16 +48,16 @@ def gather_facts(store: Store, now: str, version: str) -> Facts | None:
             refused=refused,
             unread=_unread(store, state),
             owes=state.owes(),
-            acceptance=acceptance,
-            audit=audit,
+            acceptance=found.acceptance,
+            audit=found.audit,
             receipts=receipts,
-            notes=notes,
+            notes=found.notes,
         )
     )
     return Facts(
         lake=store.url,
         made_at=now,
-        verdict=judgement.verdict(totals, acceptance, attention),
+        verdict=judgement.verdict(totals, found.acceptance, attention),
         changes=changes,
         attention=attention,
         totals=totals,
@@ -67,13 +67,13 @@ def gather_facts(store: Store, now: str, version: str) -> Facts | None:
         over_time=over_time(state.partitions.values()),
         refused=refused,
         samples=excerpts.samples(store),
-        acceptance=acceptance,
-        audit=audit,
-        history=metrics,
+        acceptance=found.acceptance,
+        audit=found.audit,
+        history=found.history,
         receipts=receipts,
         receipts_in_all=in_all,
         versions=_versions(version, state, receipts),
-        notes=notes,
+        notes=found.notes,
     )
 
 

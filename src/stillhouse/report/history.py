@@ -13,6 +13,10 @@ from stillhouse.interfaces import Store
 from stillhouse.receipts import RECEIPTS, Receipt, decode_receipt, list_receipts
 from stillhouse.report.facts import Change, Changes, ReceiptRow
 
+SIGNATURE: Final = ".intoto.jsonl"
+"""What the file with a receipt's signatures is called beside it; whether they hold is for
+`stillhouse verify --key`."""
+
 SHOWN: Final = 40
 """Receipts that are read and shown; older ones are counted."""
 
@@ -29,12 +33,12 @@ _FIGURES: Final = {
 def receipt_rows(store: Store) -> tuple[list[ReceiptRow], int]:
     """The newest receipts (by time, then by sequence), and how many there are in all."""
     paths = list_receipts(store)
-    signed = {entry.path for entry in store.list(RECEIPTS) if not entry.path.endswith(".json")}
+    beside = {entry.path for entry in store.list(RECEIPTS)}
     newest = paths[: -SHOWN - 1 : -1]
-    return [_row(store, path, signed) for path in newest], len(paths)
+    return [_row(store, path, beside) for path in newest], len(paths)
 
 
-def _row(store: Store, path: str, others: set[str]) -> ReceiptRow:
+def _row(store: Store, path: str, beside: set[str]) -> ReceiptRow:
     entry = store.stat(path)
     if entry is None or entry.size > _LARGEST:
         return ReceiptRow(path=path, problem="is too large to be a receipt")
@@ -52,17 +56,12 @@ def _row(store: Store, path: str, others: set[str]) -> ReceiptRow:
         rows=sum(file.rows or 0 for file in outputs),
         bytes=sum(file.bytes for file in outputs),
         run_hash=receipt.run_hash,
-        signed=is_signed(path, others),
+        signed=f"{path.removesuffix('.json')}{SIGNATURE}" in beside,
         options=receipt.parameters.options,
         version=builder.get("stillhouse", ""),
         commit=builder.get("commit", ""),
         counts=_flat(receipt),
     )
-
-
-def is_signed(path: str, others: set[str]) -> bool:
-    """True when a signature lies beside the receipt; whether it holds, `verify --key` says."""
-    return f"{path}.dsse" in others or f"{path}.sig" in others
 
 
 def _flat(receipt: Receipt) -> dict[str, int]:

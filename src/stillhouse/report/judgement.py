@@ -18,11 +18,14 @@ from collections.abc import Iterator
 from typing import Final, NamedTuple
 
 from stillhouse.funnel import SourceFunnel
+from stillhouse.report import reasons
 from stillhouse.report.facts import (
     Acceptance,
     Attention,
     Audit,
     Changes,
+    FieldDrift,
+    Flag,
     Level,
     ReceiptRow,
     RefusedRows,
@@ -35,6 +38,7 @@ MUCH_REFUSED: Final = 0.05
 """Share of raw rows in quarantine above which somebody should look at what writes the logs."""
 
 _GATES: Final = 16
+_ORDER: Final[dict[Flag, int]] = {"warn": 0, "removed": 1, "first_run": 2, "ok": 4}
 _WORDS: Final[dict[Level, str]] = {
     "no": "Do not train on this lake as it is.",
     "unproven": "Not proven fit to train on.",
@@ -68,14 +72,14 @@ def verdict(totals: Totals, acceptance: Acceptance | None, attention: list[Atten
         level = "unproven"
     elif weights["look"]:
         level = "look"
-    reasons = [one.what for one in attention if one.weight == "stop"]
-    reasons.append(gates_in_words(acceptance))
+    found = [one.what for one in attention if one.weight == "stop"]
+    found.append(gates_in_words(acceptance))
     sft, pairs = totals.exports.get("sft", 0), totals.exports.get("preference", 0)
     if sft or pairs:
-        reasons.append(
+        found.append(
             f"It offers {number(sft, 'SFT sample')} and {number(pairs, 'preference pair')}."
         )
-    return Verdict(level=level, words=_WORDS[level], reasons=reasons)
+    return Verdict(level=level, words=_WORDS[level], reasons=found)
 
 
 def gates_in_words(acceptance: Acceptance | None) -> str:
@@ -95,7 +99,7 @@ def changes(audit: Audit | None, by_receipts: Changes) -> Changes:
     """What changed: as a fresh audit tells it, or else as the receipts do."""
     if audit is None or audit.stale or not audit.drift_rows:
         return by_receipts
-    warned = [row.what for row in audit.drift_rows if row.flag == "warn"]
+    warned = [reasons.metric(row.what) for row in audit.drift_rows if row.flag == "warn"]
     limit = f"{100 * audit.threshold:g} %"
     if not audit.prior_at:
         words = "This was the first audit, so there is nothing to compare with."
@@ -110,7 +114,7 @@ def changes(audit: Audit | None, by_receipts: Changes) -> Changes:
         since=audit.prior_at,
         now=audit.recorded_at,
         threshold=audit.threshold,
-        rows=audit.drift_rows,
+        rows=sorted(audit.drift_rows, key=lambda row: _ORDER[row.flag] - bool(row.creep)),
     )
 
 
@@ -166,7 +170,7 @@ def _gates(acceptance: Acceptance | None) -> Iterator[Attention]:
             detail = f": {first.detail}" if first else f": {gate.detail}" if gate.detail else ""
             yield Attention(
                 weight="stop",
-                what=f"Gate {gate.number}, {gate.name}, does not hold{detail}",
+                what=sentence(f"Gate {gate.number}, {gate.name}, does not hold{detail}"),
                 do="See the gate's rows below.",
             )
 
@@ -177,21 +181,45 @@ def _audit(audit: Audit | None) -> Iterator[Attention]:
     if audit.harmful:
         yield Attention(
             weight="stop",
-            what=f"{number(audit.harmful, 'run')} that today's rules reject, or leave to a person, "
-            "stand in the lake as accepted, or the other way round.",
+            what=f"{number(audit.harmful, 'row')} would train by today's rules, but were rejected "
+            "or left to a person when they were scored.",
             do="See which:",
             command="drift scores",
         )
-    for field in audit.fields:
-        if field.verdict != "stable" and not field.low_sample:
+    if audit.unverified:
+        yield Attention(
+            weight="stop",
+            what=f"{number(audit.unverified, 'file')} not as receipted, said the audit.",
+            do="See which:",
+            command="verify",
+        )
+    for phase in audit.phases:
+        if phase.outcome == "error":
             yield Attention(
                 weight="look",
-                what=f"The distribution of {field.field} moved: {field.verdict}, "
-                f"PSI {field.psi:.3f}.",
+                what=f"The audit could not finish its phase {phase.name}: {phase.detail}",
+                do="Run it again:",
+                command="audit",
+            )
+    for field in audit.fields:
+        if has_drifted(field):
+            yield Attention(
+                weight="look",
+                what=f"The distribution of {field.field} moved: {field.verdict} drift, "
+                f"PSI {field.psi:.3f}, above its noise floor.",
+                do="See its chart under “Drift”.",
             )
     for row in audit.drift_rows:
+        name = reasons.metric(row.what)
         if row.flag == "warn":
-            yield Attention(weight="look", what=f"{row.what} {moved(row.before, row.now)}.")
+            yield Attention(weight="look", what=f"{name} {moved(row.before, row.now)}.")
+        elif row.creep:
+            yield Attention(weight="todo", what=f"{name} creeps: {'; '.join(row.creep)}.")
+
+
+def has_drifted(field: FieldDrift) -> bool:
+    """True for a drift that is called one and is more than noise."""
+    return field.verdict in ("minor", "major") and field.psi > (field.noise_floor or 0.0)
 
 
 def _receipts(seen: Seen) -> Iterator[Attention]:
@@ -257,6 +285,11 @@ def _review(seen: Seen) -> Iterator[Attention]:
 def number(count: int, what: str) -> str:
     """So many of what: ``1 row``, ``2 rows``."""
     return f"{count:,} {what}" + ("" if count == 1 else "s")
+
+
+def sentence(words: str) -> str:
+    """The words with a full stop behind them, where nothing stops them yet."""
+    return words if words.endswith((".", "!", "?")) else f"{words}."
 
 
 def figure(value: float | None) -> str:

@@ -20,7 +20,7 @@ from stillhouse.records import CATEGORIES
 from stillhouse.report import charts, reasons
 from stillhouse.report.excerpts import raw_log_of
 from stillhouse.report.facts import Excerpt, Facts, RefusedRow, RefusedRows, Series
-from stillhouse.report.judgement import figure, moved, number
+from stillhouse.report.judgement import figure, has_drifted, moved, number
 from stillhouse.report.visible import visible
 
 _CLIPPED: Final = 280
@@ -55,11 +55,11 @@ def render_page(facts: Facts, link_base: str | None = "../") -> str:
     environment.filters |= {
         "number": number,
         "figure": figure,
-        "moved": moved,
         "size": size,
         "clipped": clipped,
         "json": compact_json,
         "coded": coded,
+        "metric": reasons.metric,
         "short": lambda name: reasons.SHORT.get(name, name),
     }
     raw = [one for one in facts.refused if one.stage == "evidence"]
@@ -77,6 +77,8 @@ def render_page(facts: Facts, link_base: str | None = "../") -> str:
         command=lambda words, *more: command(facts.lake, words, *more),
         buckets=buckets,
         shares=shares,
+        moved=moved,
+        has_drifted=has_drifted,
     )
 
 

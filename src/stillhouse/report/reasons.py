@@ -39,3 +39,26 @@ SHORT: Final = {
     "needs_human_review": "review",
 }
 """Categories as headings of narrow columns."""
+
+METRICS: Final = {
+    "p1_raw_rows": "raw rows",
+    "p2_evidence_rows": "evidence rows",
+    "p2_skipped_rows": "refused raw rows",
+    "p3_accepted": "accepted rows",
+    "p3_partial": "partially accepted rows",
+    "p3_rejected": "rejected rows",
+    "p3_human": "rows for a person",
+    "p4_sft_rows": "SFT samples",
+    "p4_preference_pairs": "preference pairs",
+    "p4_unpaired_rows": "unpaired answers",
+    "p4_rag_rows": "RAG chunks",
+    "p4_dataset_rows": "dataset rows",
+    "p4_quarantined": "rows kept out of exports",
+    "p4_secrets": "secrets taken out",
+}
+"""Metrics of audits by their names (SPEC A5); names are free, and others stand for themselves."""
+
+
+def metric(name: str) -> str:
+    """A metric in words, with its name."""
+    return f"{METRICS[name]} ({name})" if name in METRICS else name
