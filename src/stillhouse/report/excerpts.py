@@ -43,9 +43,13 @@ def excerpt(text: str, longest: int = LONGEST) -> Excerpt:
 
 
 def line_excerpt(line: bytes, longest: int = LONGEST) -> Excerpt:
-    """The beginning of a raw line, its secrets taken out as `trace` does."""
+    """The beginning of a raw line, its secrets taken out as `trace` does. Bytes that are not UTF-8
+    are written as ``\\xff``."""
+    text = line.decode(errors="backslashreplace")
+    if text.encode() != line:
+        return excerpt(text, longest)
     clean = redact_line(line)
-    return _cut(clean.decode(errors="backslashreplace"), longest, clean != line)
+    return _cut(clean.decode(), longest, clean != line)
 
 
 def _cut(text: str, longest: int, redacted: bool) -> Excerpt:
