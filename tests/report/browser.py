@@ -9,9 +9,9 @@ import base64
 import json
 import os
 import select
-import shlex
 import shutil
 import subprocess
+import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -116,6 +116,16 @@ class Browser:
         return message
 
 
+_AT_3_AND_4 = """
+import fcntl, os, sys
+reads, writes = (fcntl.fcntl(int(number), fcntl.F_DUPFD, 10) for number in sys.argv[1:3])
+os.dup2(reads, 3)
+os.dup2(writes, 4)
+os.execv(sys.argv[3], sys.argv[3:])
+"""
+"""Puts the pipes where the protocol has them, and becomes the browser."""
+
+
 @contextmanager
 def start(program: str, profile: Path) -> Iterator[Browser]:
     """A browser with a profile of its own, ended at the end."""
@@ -133,10 +143,8 @@ def start(program: str, profile: Path) -> Iterator[Browser]:
         f"--user-data-dir={profile}",
         "--remote-debugging-pipe",
     ]
-    # The protocol's pipes are the descriptors 3 and 4.
-    command = f"exec {shlex.join([program, *flags])} 3<&{reads} 4>&{writes}"
     with subprocess.Popen(
-        ["sh", "-c", command],
+        [sys.executable, "-c", _AT_3_AND_4, str(reads), str(writes), program, *flags],
         pass_fds=(reads, writes),
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,

@@ -293,7 +293,7 @@ def test_a_raw_line_is_linked_and_its_command_given(tmp_path: Path) -> None:
 
 
 def test_secrets_do_not_reach_the_page(tmp_path: Path) -> None:
-    """What a refused row or a sample holds of secrets is taken out, in lines that are no JSON too."""
+    """Secrets in refused rows and samples are taken out, also where a line is no JSON."""
     token = "ghp_" + "a1B2c3D4e5F6g7H8i9J0k1L2m3N4o5P6q7R8"
     torn = b'{"torn": "' + token.encode() + b'"'
     no_time = json.dumps({"file": "a", "review": f"use {token} here"}).encode()
