@@ -116,6 +116,7 @@ def _level(seen: Seen) -> Level:
         ({"acceptance": None}, "unproven"),
         ({"acceptance": _acceptance(stale=True)}, "unproven"),
         ({"acceptance": _acceptance("blocked")}, "unproven"),
+        ({"acceptance": _acceptance()}, "yes"),
         ({"acceptance": _acceptance("red")}, "no"),
         ({"acceptance": _acceptance("red", stale=True)}, "no"),
         ({"owes": True}, "no"),

@@ -20,8 +20,12 @@ from markupsafe import Markup
 
 from stillhouse.records import CATEGORIES
 from stillhouse.report.facts import FieldDrift, MetricHistory, Series, Totals
+from stillhouse.report.visible import visible
 
 WIDTH: Final = 320
+_FAR: Final = 0.5
+"""PSI at which a bar ends: twice what is called major."""
+
 _FONT: Final = "system-ui, sans-serif"
 _COLOURS: Final = {
     "accepted": "var(--accepted)",
@@ -66,7 +70,7 @@ def _draw(chart: Any, height: int, words: str) -> Markup:
     assert opening is not None
     ours = Markup(
         '<svg class="chart" role="img" focusable="false" aria-label="{}" width="{}" height="{}" {}>'
-    ).format(words, size[1], size[2], Markup(opening[1]))
+    ).format(visible(words), size[1], size[2], Markup(opening[1]))
     # Vega escapes what it writes; no attribute of ours stands in it but colours and figures.
     return ours + Markup(svg[opening.end() :])
 
@@ -215,26 +219,35 @@ def _point_colour(warned: bool) -> str:
 
 
 def psi_chart(fields: Sequence[FieldDrift]) -> Markup:
-    """PSI of each field as a bar, its noise floor as a tick, and the lines of 0.10 and 0.25."""
+    """PSI of each field as a bar with its figure, its noise floor as a tick, and the lines of 0.10
+    and 0.25. Bars end at `_FAR`: how much more it is matters less than that it is."""
     rows = [
-        {"field": field.field, "psi": field.psi, "floor": field.noise_floor, "n": number}
-        for number, field in enumerate(fields)
+        {
+            "field": visible(field.field),
+            "psi": min(field.psi, _FAR),
+            "floor": None if field.noise_floor is None else min(field.noise_floor, _FAR),
+            "words": f"{field.psi:.2f}",
+            "end": min(max(field.psi, field.noise_floor or 0.0), _FAR),
+        }
+        for field in fields
     ]
-    y = alt.Y("field:N", sort=None, axis=_names())
-    most = max([0.3, *(f.psi for f in fields), *(f.noise_floor or 0 for f in fields)])
-    scale = alt.Scale(domain=[0, most * 1.05], nice=False)
-    base = alt.Chart(_values(rows)).encode(y=y)
-    bars = base.mark_bar(height=10, color="var(--accent)").encode(
-        x=alt.X("psi:Q", scale=scale, axis=alt.Axis(values=[0.1, 0.25], format=".2f", grid=True,
-                                                    gridDash=[3, 3], gridColor="var(--muted)"))
-    )  # fmt: skip
+    scale = alt.Scale(domain=[0, _FAR * 1.2], nice=False)
+    lines = alt.Axis(
+        values=[0.1, 0.25], format=".2f", grid=True, gridDash=[3, 3], gridColor="var(--muted)"
+    )
+    base = alt.Chart(_values(rows)).encode(y=alt.Y("field:N", sort=None, axis=_names()))
+    x = alt.X("psi:Q", scale=scale, axis=lines)
+    bars = base.mark_bar(height=10, color="var(--accent)").encode(x=x)
+    figures = base.mark_text(align="left", dx=5).encode(
+        x=alt.X("end:Q", scale=scale), text="words:N"
+    )
     floors = base.mark_tick(thickness=3, height=18, color="var(--ink)").encode(
         x=alt.X("floor:Q", scale=scale)
     )
     words = "PSI by field with its noise floor: " + ", ".join(
         f"{field.field} {field.psi:.3f} (floor {field.noise_floor or 0:.3f})" for field in fields
     )
-    return _draw(bars + floors, 26 * len(rows) + 28, words)
+    return _draw(bars + figures + floors, 26 * len(rows) + 28, words)
 
 
 def shares_chart(field: FieldDrift) -> Markup:

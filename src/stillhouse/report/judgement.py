@@ -14,7 +14,7 @@ Pure: facts in, facts out.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Final, NamedTuple
 
 from stillhouse.funnel import SourceFunnel
@@ -38,6 +38,7 @@ MUCH_REFUSED: Final = 0.05
 """Share of raw rows in quarantine above which somebody should look at what writes the logs."""
 
 _GATES: Final = 16
+_MOST_NAMES: Final = 4
 _ORDER: Final[dict[Flag, int]] = {"warn": 0, "removed": 1, "first_run": 2, "ok": 4}
 _WORDS: Final[dict[Level, str]] = {
     "no": "Do not train on this lake as it is.",
@@ -87,7 +88,7 @@ def gates_in_words(acceptance: Acceptance | None) -> str:
     if acceptance is None:
         return "The sixteen gates have not been run on it."
     when = acceptance.recorded_at[:10]
-    said = f"{acceptance.passed} of {len(acceptance.gates)} gates held on {when}"
+    said = f"{acceptance.passed} of {_GATES} gates held on {when}"
     if acceptance.stale:
         return f"{said}, but the lake has changed since."
     if acceptance.passed == _GATES:
@@ -104,8 +105,7 @@ def changes(audit: Audit | None, by_receipts: Changes) -> Changes:
     if not audit.prior_at:
         words = "This was the first audit, so there is nothing to compare with."
     elif warned:
-        names = ", ".join(warned[:4]) + (f" and {len(warned) - 4} more" if warned[4:] else "")
-        words = f"{number(len(warned), 'figure')} moved by more than {limit}: {names}."
+        words = f"{number(len(warned), 'figure')} moved by more than {limit}: {listed(warned)}."
     else:
         words = f"No figure moved by more than {limit}."
     return Changes(
@@ -146,11 +146,10 @@ def _state(seen: Seen) -> Iterator[Attention]:
             command="inspect",
         )
     if seen.unread:
-        names = ", ".join(seen.unread[:3]) + (" and more" if seen.unread[3:] else "")
         yield Attention(
             weight="look",
             what=f"{number(len(seen.unread), 'raw log')} grew, changed or went since the last run: "
-            f"{names}.",
+            f"{listed(seen.unread)}.",
             do="Take it in:",
             command="run",
         )
@@ -164,15 +163,23 @@ def _gates(acceptance: Acceptance | None) -> Iterator[Attention]:
             do="Run them:",
             command="accept",
         )
-    for gate in acceptance.gates if acceptance else ():
-        if gate.verdict == "red":
-            first = gate.offences[0] if gate.offences else None
-            detail = f": {first.detail}" if first else f": {gate.detail}" if gate.detail else ""
-            yield Attention(
-                weight="stop",
-                what=sentence(f"Gate {gate.number}, {gate.name}, does not hold{detail}"),
-                do="See the gate's rows below.",
-            )
+    red = [gate for gate in acceptance.gates if gate.verdict == "red"] if acceptance else []
+    if acceptance and not acceptance.stale and acceptance.passed + len(red) < _GATES:
+        left = _GATES - acceptance.passed - len(red)
+        yield Attention(
+            weight="todo",
+            what=f"{left} of {_GATES} gates gave no verdict, so nothing is proven.",
+            do="See why under “Gates”, then run them again:",
+            command="accept",
+        )
+    for gate in red:
+        first = gate.offences[0] if gate.offences else None
+        detail = f": {first.detail}" if first else f": {gate.detail}" if gate.detail else ""
+        yield Attention(
+            weight="stop",
+            what=sentence(f"Gate {gate.number}, {gate.name}, does not hold{detail}"),
+            do="See its rows under “Gates”.",
+        )
 
 
 def _audit(audit: Audit | None) -> Iterator[Attention]:
@@ -201,19 +208,29 @@ def _audit(audit: Audit | None) -> Iterator[Attention]:
                 do="Run it again:",
                 command="audit",
             )
-    for field in audit.fields:
-        if has_drifted(field):
-            yield Attention(
-                weight="look",
-                what=f"The distribution of {field.field} moved: {field.verdict} drift, "
-                f"PSI {field.psi:.3f}, above its noise floor.",
-                do="See its chart under “Drift”.",
-            )
+    drifted = sorted(filter(has_drifted, audit.fields), key=lambda field: -field.psi)
+    if drifted:
+        names = listed([f"{one.field} ({one.verdict}, PSI {one.psi:.2f})" for one in drifted])
+        yield Attention(
+            weight="look",
+            what=f"The distribution of {number(len(drifted), 'field')} moved by more than noise: "
+            f"{names}.",
+            do="See the charts under “Drift”.",
+        )
+    warned = [row for row in audit.drift_rows if row.flag == "warn"]
+    if warned:
+        steps = listed(
+            [f"{reasons.metric(row.what)} {moved(row.before, row.now)}" for row in warned]
+        )
+        yield Attention(
+            weight="look",
+            what=f"{number(len(warned), 'figure')} moved by more than {100 * audit.threshold:g} % "
+            f"since the audit before: {steps}.",
+            do="If the lake grew as it should, all is well.",
+        )
     for row in audit.drift_rows:
-        name = reasons.metric(row.what)
-        if row.flag == "warn":
-            yield Attention(weight="look", what=f"{name} {moved(row.before, row.now)}.")
-        elif row.creep:
+        if row.creep:
+            name = reasons.metric(row.what)
             yield Attention(weight="todo", what=f"{name} creeps: {'; '.join(row.creep)}.")
 
 
@@ -290,6 +307,12 @@ def number(count: int, what: str) -> str:
 def sentence(words: str) -> str:
     """The words with a full stop behind them, where nothing stops them yet."""
     return words if words.endswith((".", "!", "?")) else f"{words}."
+
+
+def listed(names: Sequence[str]) -> str:
+    """The first few names, and how many more there are."""
+    more = len(names) - _MOST_NAMES
+    return ", ".join(names[:_MOST_NAMES]) + (f" and {more:,} more" if more > 0 else "")
 
 
 def figure(value: float | None) -> str:
