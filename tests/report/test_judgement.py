@@ -135,8 +135,8 @@ def _level(seen: Seen) -> Level:
         ({"unread": ["_kb/a.jsonl"], "acceptance": None}, "unproven"),
         ({"receipts": [ReceiptRow(path="a", problem="is off")]}, "look"),
         ({"notes": ["a file cannot be read"]}, "look"),
-        ({"totals": _totals(refused=5)}, "yes"),
-        ({"totals": _totals(refused=6)}, "look"),
+        ({"totals": _totals(refused=5, evidence=95)}, "yes"),
+        ({"totals": _totals(refused=6, evidence=94)}, "look"),
     ],
 )
 def test_what_decides(more: dict[str, Any], level: Level) -> None:

@@ -71,7 +71,7 @@ def _start(day: date, unit: Unit) -> date:
         case "day":
             return day
         case "week":
-            return day - timedelta(days=min(day.weekday(), day.toordinal() - 1))
+            return day - timedelta(days=day.weekday())
         case "month":
             return day.replace(day=1)
         case "quarter":
