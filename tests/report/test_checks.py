@@ -174,7 +174,7 @@ def test_of_a_long_history_the_end_is_read() -> None:
         (10, 8, False),
         (0.1, 0.12, False),
         (0.3, 0.36, False),
-        (1.1, 1.32, False),
+        (0.7, 0.84, False),
         (0, 0, False),
         (0, 1, True),
         (-10, -12, False),

@@ -10,12 +10,14 @@ from typing import Final
 
 from stillhouse.errors import ReceiptError
 from stillhouse.interfaces import Store
-from stillhouse.receipts import RECEIPTS, Receipt, decode_receipt, list_receipts
+from stillhouse.receipts import (
+    RECEIPTS,
+    Receipt,
+    decode_receipt,
+    list_receipts,
+    signature_path,
+)
 from stillhouse.report.facts import Change, Changes, ReceiptRow
-
-SIGNATURE: Final = ".intoto.jsonl"
-"""What the file with a receipt's signatures is called beside it; whether they hold is for
-`stillhouse verify --key`."""
 
 SHOWN: Final = 40
 """Receipts that are read and shown; older ones are counted."""
@@ -56,7 +58,7 @@ def _row(store: Store, path: str, beside: set[str]) -> ReceiptRow:
         rows=sum(file.rows or 0 for file in outputs),
         bytes=sum(file.bytes for file in outputs),
         run_hash=receipt.run_hash,
-        signed=f"{path.removesuffix('.json')}{SIGNATURE}" in beside,
+        signed=signature_path(path) in beside,
         options=receipt.parameters.options,
         version=builder.get("stillhouse", ""),
         commit=builder.get("commit", ""),
