@@ -26,28 +26,27 @@ _NEEDED: Final = ("altair", "jinja2", "vl_convert")
 _REPORTS: Final = "reports"
 
 
-def report(
-    lake: Lake,
-    out: Annotated[
-        str | None,
-        typer.Option(
-            "--out",
-            "-o",
-            metavar="FILE",
-            help=f"Where to write the page; - is stdout (default: {REPORT} in the lake).",
-        ),
-    ] = None,
-    recorded_at: Annotated[
-        str | None,
-        typer.Option(
-            "--recorded-at",
-            metavar="TIME",
-            help="Time that stands on the page (ISO 8601; default: now). The same time and lake "
-            "give the same bytes.",
-        ),
-    ] = None,
-    json: Json = False,
-) -> int:
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        "-o",
+        metavar="FILE",
+        help=f"Where to write the page; - is stdout (default: {REPORT} in the lake).",
+    ),
+]
+PageTime = Annotated[
+    str | None,
+    typer.Option(
+        "--recorded-at",
+        metavar="TIME",
+        help="Time that stands on the page (ISO 8601; default: now). The same time and lake "
+        "give the same bytes.",
+    ),
+]
+
+
+def report(lake: Lake, out: Out = None, recorded_at: PageTime = None, json: Json = False) -> int:
     """One HTML page: is the lake fit to train on, what changed, what needs a human.
 
     It loads nothing and holds no script. With --json the facts are printed and no page is written.

@@ -40,25 +40,23 @@ def gather_facts(store: Store, now: str, version: str) -> Facts | None:
     totals = _totals(sources, exports)
     found = checks.read_checks(store, receipts)
     refused = excerpts.refused_rows(store, refusal_groups(store, _EXAMPLES))
-    changes = judgement.changes(found.audit, history.changes_by_receipts(receipts))
-    attention = judgement.attention(
-        judgement.Seen(
-            totals=totals,
-            sources=sources,
-            refused=refused,
-            unread=_unread(store, state),
-            owes=state.owes(),
-            acceptance=found.acceptance,
-            audit=found.audit,
-            receipts=receipts,
-            notes=found.notes,
-        )
+    seen = judgement.Seen(
+        totals=totals,
+        sources=sources,
+        refused=refused,
+        unread=_unread(store, state),
+        owes=state.owes(),
+        acceptance=found.acceptance,
+        audit=found.audit,
+        receipts=receipts,
+        notes=found.notes,
     )
+    attention = judgement.attention(seen)
     return Facts(
         lake=store.url,
         made_at=now,
         verdict=judgement.verdict(totals, found.acceptance, attention),
-        changes=changes,
+        changes=judgement.changes(found.audit, history.changes_by_receipts(receipts)),
         attention=attention,
         totals=totals,
         sources=sources,
