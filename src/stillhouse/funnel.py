@@ -16,6 +16,7 @@ from stillhouse.index import iter_lines
 from stillhouse.interfaces import Store
 from stillhouse.lake import QUARANTINE, SCORED, partition_of
 from stillhouse.records import CATEGORIES, Category, QuarantineRow
+from stillhouse.redaction import redact
 from stillhouse.state import State, load_state
 
 _WIDTH: Final = 160
@@ -199,7 +200,9 @@ def not_accepted(store: Store) -> Iterator[NotAccepted]:
 
 
 def _cut(words: str) -> str:
-    """Words of bounded length. What is cut is the middle: the way out stands at the end."""
+    """Words of bounded length, without secrets: a row's writer may have had a say in them. What is
+    cut is the middle: the way out stands at the end."""
+    words = redact(words, {})
     if len(words) <= _WIDTH:
         return words
     half = _WIDTH // 2

@@ -19,6 +19,7 @@ import msgspec
 from stillhouse.errors import StorageError
 from stillhouse.interfaces import Store
 from stillhouse.records import AuditBaseline, is_utc_time
+from stillhouse.redaction import redact
 from stillhouse.report.facts import (
     Acceptance,
     Audit,
@@ -199,6 +200,8 @@ def _read(store: Store, path: str, kind: type[T], notes: list[str]) -> T | None:
 
 
 def _clip(text: str, longest: int = _LONGEST) -> str:
+    """A text of bounded length, without secrets: it may quote a row."""
+    text = redact(text, {})
     return text if len(text) <= longest else f"{text[:longest]} …"
 
 

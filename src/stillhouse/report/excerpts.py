@@ -216,8 +216,6 @@ class _Row(msgspec.Struct):
     context: str = ""
     response: str = ""
     category: str = ""
-    chosen_category: str = ""
-    rejected_category: str = ""
     pair_reason: str = ""
     task_id: str = ""
     label: bool | None = None
@@ -254,13 +252,12 @@ def _sample(kind: str, path: str, line: bytes, at: int) -> Sample | None:
 def _about(row: _Row) -> Iterator[str]:
     """What stands beside the text: the task, the verdict, the raw line."""
     yield f"task {row.task_id}" if row.task_id else ""
-    if row.chosen_category:
-        yield f"{row.chosen_category} over {row.rejected_category}"
+    if row.pair_reason:
+        yield row.pair_reason
     elif row.label is not None:
         yield f"label {'true' if row.label else 'false'} ({row.category})"
     else:
         yield row.category
-    yield row.pair_reason
     yield f"piece {row.chunk + 1} of {row.chunks}" if row.chunks else ""
     yield f"{len(row.tools):,} tools offered" if row.tools else ""
     for origin in (row.provenance, row.rejected_provenance):

@@ -19,7 +19,7 @@ from markupsafe import Markup
 from stillhouse.records import CATEGORIES
 from stillhouse.report import charts, reasons
 from stillhouse.report.excerpts import raw_log_of
-from stillhouse.report.facts import Excerpt, Facts, RefusedRow, RefusedRows, Series
+from stillhouse.report.facts import Excerpt, Facts, MetricHistory, RefusedRow, RefusedRows, Series
 from stillhouse.report.judgement import figure, has_drifted, moved, number
 from stillhouse.report.visible import visible
 
@@ -78,6 +78,7 @@ def render_page(facts: Facts, link_base: str | None = "../") -> str:
         buckets=buckets,
         shares=shares,
         moved=moved,
+        steady=steady,
         has_drifted=has_drifted,
     )
 
@@ -127,6 +128,12 @@ def shares(series: Series) -> list[str]:
         for name, rows in sums.items()
         if rows
     ]
+
+
+def steady(metric: MetricHistory) -> bool:
+    """True for a metric that several audits found the same: a chart of it would say nothing."""
+    known = [point.value for point in metric.points if point.value is not None]
+    return len(known) > 1 and len(set(known)) == 1
 
 
 def clipped(text: Excerpt) -> tuple[str, str]:
