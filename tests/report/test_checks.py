@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import msgspec
 import pytest
 
+from stillhouse.drift import compute_categorical_drift, compute_distribution_drift
 from stillhouse.records import AuditBaseline, encode
 from stillhouse.report.checks import (
     ACCEPTANCE,
@@ -110,6 +112,27 @@ def test_an_audit_is_read_as_it_is_written() -> None:
     (field,) = found.fields
     assert (field.psi, field.noise_floor, field.current_rows) == (0.3, 0.05, 90)
     assert [bucket.current for bucket in field.buckets] == [0.3, 0.7]
+
+
+def test_a_drift_is_read_as_the_program_computes_it() -> None:
+    """What `drift` gives, numbers and categories alike, reaches the facts with nothing lost."""
+    numbers = compute_distribution_drift(range(400), range(100, 500))
+    words = compute_categorical_drift(["a"] * 90 + ["b"] * 10, ["a"] * 50 + ["c"] * 50)
+    written = audit(
+        data={
+            name: {"compared": "all rows", "drift": msgspec.to_builtins(drift)}
+            for name, drift in (("numbers", numbers), ("words", words))
+        }
+    )
+    found = _checks(audit=written)
+    assert found.notes == []
+    assert found.audit is not None
+    for field, drift in zip(found.audit.fields, (numbers, words), strict=True):
+        assert (field.psi, field.verdict) == (drift.psi, drift.verdict)
+        assert (field.noise_floor, field.p_value) == (drift.noise_floor_99, drift.p_value)
+        assert field.low_sample is drift.low_sample
+        assert [one.label for one in field.buckets] == [one.label for one in drift.buckets]
+        assert sum(one.psi for one in field.buckets) == pytest.approx(drift.psi)
 
 
 def test_a_field_of_many_words_shows_those_that_moved() -> None:
