@@ -1,16 +1,20 @@
-"""What the acceptance gates say: on the wire, and which gate answers for a fault.
+"""What the gates say: on the wire, and which gate answers for a fault.
 
 A fault that one gate finds shows in others as well: a forged row is also a row that no second
-run gives. So each fault is charged once. Gates are heard in an order in which the more specific
-ones come first; what a later gate finds on rows that are charged already makes it ``blocked``:
-it is not judged, and it does not hold.
+run gives. So each fault is charged once. Checks are heard in an order in which the more specific
+ones come first; what a later one finds on rows that are charged already makes its gate
+``blocked``: it does not hold, and cannot be judged before the other is mended.
 
 This module never reads a lake.
 """
 
 from __future__ import annotations
 
-from typing import Final, Literal
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal, NamedTuple
+
+import msgspec
 
 from stillhouse.records import Record
 
@@ -18,6 +22,9 @@ GateVerdict = Literal["ok", "red", "blocked"]
 
 SHOWN: Final = 10
 """Offences that a result names."""
+
+MOST: Final = 2000
+"""Faults of one check that are held. All are counted; more need not be told apart."""
 
 
 class Offence(Record, frozen=True, kw_only=True):
@@ -33,8 +40,8 @@ class GateResult(Record, frozen=True, kw_only=True, omit_defaults=False):
     """What one gate says of a lake.
 
     ``claim`` is what holds when the verdict is ``ok``; ``checked`` how many rows or files were
-    looked at, ``failures`` how many of them broke it, ``offences`` the first of these, and
-    ``detail`` what to do, or why the gate is blocked. Empty when it is ``ok``.
+    looked at, ``failures`` how many faults there are in them, ``offences`` the first of these,
+    and ``detail`` what to do, or why the gate is blocked. Empty when it is ``ok``.
     """
 
     number: int
@@ -59,3 +66,127 @@ class AcceptReport(Record, frozen=True, kw_only=True, omit_defaults=False):
     gates: list[GateResult]
     passed: int
     ok: bool
+
+
+# ------------------------------------------------------------------------------- faults
+
+
+class Fault(msgspec.Struct, frozen=True, array_like=True):
+    """What a check found: an offence, and what else it rests on.
+
+    ``log`` and ``raw_line`` name a raw line by numbers (`facts.log_key`) and ``sig`` its hash,
+    0 where unknown: rows that were made of one raw line share one fault. ``beside`` are files
+    that are as the fault makes them.
+    """
+
+    path: str
+    line: int | None
+    detail: str
+    log: int = 0
+    raw_line: int = 0
+    sig: int = 0
+    beside: tuple[str, ...] = ()
+
+
+class Gate(NamedTuple):
+    """A row of SPEC's table: what holds, and what to do where it does not."""
+
+    number: int
+    name: str
+    claim: str
+    way_out: str
+
+
+class Docket:
+    """The faults and counts of all checks, by the name of the check."""
+
+    def __init__(self) -> None:
+        self.faults: dict[str, list[Fault]] = {}
+        self.failures: Counter[str] = Counter()
+        self.checked: Counter[int] = Counter()
+
+    def add(self, check: str, faults: Sequence[Fault], failures: int | None = None) -> None:
+        """Take faults of a check; ``failures`` is how many there are when not all are given."""
+        held = self.faults.setdefault(check, [])
+        held += faults[: max(0, MOST - len(held))]
+        self.failures[check] += len(faults) if failures is None else failures
+
+
+class _Charges:
+    """What has been charged so far."""
+
+    def __init__(self) -> None:
+        self._rows: set[tuple[str, int | None]] = set()
+        self._files: set[str] = set()
+        self._raw: set[tuple[int, int]] = set()
+        self._sigs: set[int] = set()
+
+    def explain(self, fault: Fault) -> bool:
+        """Whether an earlier check answers for a fault: it found one in the same row, in the same
+        file as a whole, or in a row of the same raw line."""
+        return (
+            (fault.path, fault.line) in self._rows
+            or (fault.path, None) in self._rows
+            or (fault.line is None and fault.path in self._files)
+            or (fault.log != 0 and (fault.log, fault.raw_line) in self._raw)
+            or (fault.sig != 0 and fault.sig in self._sigs)
+        )
+
+    def charge(self, faults: Iterable[Fault]) -> None:
+        """Note what these faults are about."""
+        for fault in faults:
+            self._rows.add((fault.path, fault.line))
+            self._files.update((fault.path, *fault.beside))
+            if fault.log:
+                self._raw.add((fault.log, fault.raw_line))
+            if fault.sig:
+                self._sigs.add(fault.sig)
+
+
+def judge(
+    gates: Sequence[Gate], order: Sequence[tuple[str, int]], docket: Docket
+) -> list[GateResult]:
+    """A verdict a gate. ``order`` has the checks, with the number of their gate, as they are
+    heard: a gate may have several."""
+    charges = _Charges()
+    fresh: dict[int, list[Fault]] = {gate.number: [] for gate in gates}
+    explained: dict[int, list[Fault]] = {gate.number: [] for gate in gates}
+    answering: dict[int, int] = {}
+    failures: Counter[int] = Counter()
+    for check, number in order:
+        failures[number] += docket.failures[check]
+        found = docket.faults.get(check, [])
+        new = [fault for fault in found if not charges.explain(fault)]
+        explained[number] += [fault for fault in found if charges.explain(fault)]
+        fresh[number] += new
+        charges.charge(new)
+        if new:
+            answering.setdefault(number, number)
+    red = ", ".join(str(number) for number in sorted(answering))
+    return [
+        _result(gate, fresh[gate.number], explained[gate.number], failures[gate.number], red,
+                docket.checked[gate.number])
+        for gate in gates
+    ]  # fmt: skip
+
+
+def _result(
+    gate: Gate, fresh: list[Fault], explained: list[Fault], failures: int, red: str, checked: int
+) -> GateResult:
+    verdict: GateVerdict = "red" if fresh else "blocked" if explained else "ok"
+    detail = {
+        "ok": "",
+        "red": gate.way_out,
+        "blocked": f"not judged: its rows are those of gate {red}; mend that, and accept again",
+    }[verdict]
+    shown = (fresh or explained)[:SHOWN]
+    return GateResult(
+        number=gate.number,
+        name=gate.name,
+        claim=gate.claim,
+        verdict=verdict,
+        checked=checked,
+        failures=failures,
+        offences=[Offence(path=one.path, line=one.line, detail=one.detail) for one in shown],
+        detail=detail,
+    )

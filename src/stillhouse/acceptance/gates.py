@@ -1,0 +1,422 @@
+"""The sixteen gates of SPEC P5, each a small function, in the order of its table.
+
+A gate looks at one of four things:
+
+    a line          as it stands in a file                        2, 5, 10
+    a meeting       all facts that name the same raw lines        1, 3, 4, 6, 8, 9, 12
+    answers, pairs  facts that say the same, or are one pair      7, 11
+    the lake        its receipts, or runs of the program over it  13 to 16
+
+and says what is wrong there in words; nothing when it holds. It asks the evidence and the raw
+line behind a row, never what the row claims of itself, and never the index or the rulings that
+the exports were made by. This module never reads a file by itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any, Final, NamedTuple, TypeVar
+
+import numpy as np
+
+from stillhouse.acceptance import facts as kind_of
+from stillhouse.acceptance.alarms import EXPECTED, planted_faults
+from stillhouse.acceptance.facts import Facts, Mask, Meeting, Numbers
+from stillhouse.acceptance.verdicts import AcceptReport, Fault, Gate
+from stillhouse.errors import ReceiptError, RecordError
+from stillhouse.exports import FILES
+from stillhouse.interfaces import Engine, Refusal, Store
+from stillhouse.rawjson import read_object
+from stillhouse.receipts import decode_receipt, list_receipts, verify_lake
+from stillhouse.records import (
+    CATEGORIES,
+    RANK,
+    SFT_NEVER,
+    SFT_OPT_IN,
+    Record,
+    decode,
+    decode_types,
+    encode,
+)
+from stillhouse.work import Progress
+
+R = TypeVar("R", bound=Record)
+
+
+class Broken(NamedTuple):
+    """Facts that break a gate, in which way, and the files that lack what they should hold."""
+
+    facts: Mask
+    how: str
+    lacking: tuple[str, ...] = ()
+
+
+Found = Iterator[Broken]
+
+_RUN: Final = "`stillhouse run` writes from the raw logs what does not hold"
+
+
+class Asked(NamedTuple):
+    """What meetings are judged by beside their facts: which exports the lake holds, by the kind
+    of fact that their refusals are, and whether the newest receipt of the SFT export, and that
+    of the dataset, say that partially accepted answers were asked for."""
+
+    exported: frozenset[int]
+    partial: bool
+    dataset_partial: bool
+
+
+class View(NamedTuple):
+    """A lake as the gates see it that look at it as a whole.
+
+    ``again`` puts another lake through gates 1 to 13.
+    """
+
+    store: Store
+    engine: Engine
+    recorded_at: str
+    version: str
+    scratch: Path
+    progress: Progress
+    again: Callable[[Store], AcceptReport]
+
+
+class Judged(NamedTuple):
+    """What such a gate found, and among how many files or trials."""
+
+    checked: int
+    faults: list[Fault]
+
+
+# ------------------------------------------------------------------------- 1 accounted
+
+
+def accounted(met: Meeting, asked: Asked) -> Found:
+    """1: a raw row that is not blank is evidence or in quarantine, exactly once."""
+    raw = met.of(kind_of.RAW)
+    times = met.count(met.of(kind_of.EVIDENCE, kind_of.REFUSED))
+    yield Broken(
+        raw & (times == 0), "is neither evidence nor in quarantine; `stillhouse run` reads it"
+    )
+    yield Broken(raw & (times > 1), "stands more than once in the evidence or in quarantine")
+    stray = met.of(kind_of.REFUSED) & ~met.has(kind_of.RAW)
+    yield Broken(stray, "the raw line that it refuses is not there, or has another hash")
+
+
+def settled(met: Meeting, asked: Asked) -> Found:
+    """1: the counts add up: each evidence record is in an export or refused there, once."""
+    evidence = met.of(kind_of.EVIDENCE)
+    for refusal, name, ways in _EXPORTS:
+        if refusal in asked.exported:
+            exported = sum(np.minimum(met.count(_standing(met, *kinds)), 1) for kinds in ways)
+            times = exported + met.count(met.of(refusal))
+            files = tuple(FILES[name].values())
+            lost = f"is neither in the {name} export nor refused there"
+            yield Broken(evidence & (times == 0), lost, files)
+            twice = f"is in the {name} export and its refusals more than once"
+            yield Broken(evidence & (times > 1), twice, files)
+
+
+def _standing(met: Meeting, *kinds: int) -> Mask:
+    mask: Mask = met.of(*kinds) & ((met.facts["flags"] & kind_of.IN_DATASET) == 0)
+    return mask
+
+
+_EXPORTS: Final = (
+    (kind_of.NOT_SFT, "sft", ((kind_of.SFT,),)),
+    (
+        kind_of.NOT_PREFERENCE,
+        "preference",
+        ((kind_of.CHOSEN, kind_of.REJECTED), (kind_of.TRUE,), (kind_of.FALSE,)),
+    ),
+    (kind_of.NOT_RAG, "rag", ((kind_of.CHUNK,),)),
+)
+"""Of each export: the kind of its refusals, its name, and the ways in which a run is in it."""
+
+
+# ----------------------------------------------------------------------------- 2 valid
+
+
+def valid(line: bytes, kind: type[R]) -> tuple[R | None, list[str]]:
+    """2: every record of every file validates. Also gives the record, when its types hold."""
+    try:
+        record = decode(line, kind)
+    except RecordError as error:
+        try:
+            return decode_types(line, kind), list(error.problems)
+        except RecordError:
+            return None, list(error.problems)
+    loaded = None if encode(record) == line else read_object(line)
+    # A key that stands twice is read in one way here and may be in another way elsewhere.
+    twice = isinstance(loaded, Refusal) and loaded.reason == "duplicate_key"
+    return record, loaded.detail if isinstance(loaded, Refusal) and twice else []
+
+
+def receipts_valid(view: View) -> Judged:
+    """2: receipts are records too."""
+    paths, faults = list_receipts(view.store), []
+    for path in paths:
+        try:
+            decode_receipt(view.store.read(path), path)
+        except ReceiptError as error:
+            faults.append(Fault(path, None, error.what))
+    return Judged(len(paths), faults)
+
+
+# -------------------------------------------------------------------------- 3 anchored
+
+
+def anchored(met: Meeting, asked: Asked) -> Found:
+    """3: every evidence record's `sig_hash` is that of the raw line it names."""
+    lost = met.of(kind_of.EVIDENCE) & ~met.has(kind_of.RAW)
+    yield Broken(lost, "the raw line that it names is not there, or has another hash")
+
+
+# ----------------------------------------------------------------------- 4 scored once
+
+
+def scored_once(met: Meeting, asked: Asked) -> Found:
+    """4: every evidence record has exactly one scored run."""
+    evidence, times = met.of(kind_of.EVIDENCE), met.count(met.scoring)
+    yield Broken(evidence & (times == 0), "no scored run names this line by its hash")
+    yield Broken(evidence & (times > 1), "more than one scored run names it")
+    stray = met.of(kind_of.SCORED) & ~met.scoring
+    yield Broken(stray, "the evidence that it scores, by hash and raw line, is not there")
+
+
+# ------------------------------------------------------------------------- 5 explained
+
+
+def explained(run: Mapping[str, Any]) -> list[str]:
+    """5: every scored run has a known category, a reason and a scorer version."""
+    problems = []
+    if run.get("category") not in CATEGORIES:
+        problems.append(f"its category {run.get('category')!r} is none of {', '.join(CATEGORIES)}")
+    reasons = run.get("reasons")
+    if not isinstance(reasons, list) or not all(_says(reason) for reason in reasons or [""]):
+        problems.append("it gives no reason, or an empty one")
+    if not _says(run.get("scorer_version")):
+        problems.append("it does not say which scorer gave it")
+    return problems
+
+
+def _says(word: object) -> bool:
+    return isinstance(word, str) and bool(word.strip())
+
+
+# -------------------------------------------------------------------------- 6 firewall
+
+
+def firewall(met: Meeting, asked: Asked) -> Found:
+    """6: no SFT sample comes from a category in `SFT_NEVER`, by the scored run of its evidence
+    and by what today's rules give to it, whatever the sample says."""
+    for category in sorted(SFT_NEVER):
+        words = f"a sample whose evidence is {category}, and never trains"
+        yield Broken(met.of(kind_of.SFT) & met.is_category(category), words)
+
+
+# ------------------------------------------------------------------ 7 content firewall
+
+
+def content_firewall(said: Facts, starts: Numbers) -> Numbers:
+    """7: no SFT answer, chosen side or true label has a conflicting verdict elsewhere (F5).
+
+    ``said`` are `facts.ANSWER` rows, those that say the same side by side. Gives for each of
+    them the position of a verdict that speaks against it, or -1. Two conversations are not the
+    same because they end in the same words.
+    """
+    sizes = np.diff(np.append(starts, len(said)))
+    against, whole = said["against"] == 1, said["whole"] == 1
+
+    def first(mask: Mask) -> Numbers:
+        place = np.where(mask, np.arange(len(said)), len(said))
+        return np.repeat(np.minimum.reduceat(place, starts), sizes)
+
+    other = np.where(whole, first(against), first(against & whole))
+    return np.where(against | (other == len(said)), -1, other)
+
+
+# ---------------------------------------------------------------------------- 8 opt-in
+
+
+def opt_in(met: Meeting, asked: Asked) -> Found:
+    """8: no partially accepted sample without the option that the receipt names."""
+    partial = met.of(kind_of.SFT) & met.is_category(*SFT_OPT_IN)
+    in_dataset = (met.facts["flags"] & kind_of.IN_DATASET) != 0
+    allowed = np.where(in_dataset, asked.dataset_partial, asked.partial)
+    yield Broken(
+        partial & ~allowed, "partially accepted, and its receipt does not say include_partial"
+    )
+
+
+# --------------------------------------------------------------------- 9 no extraction
+
+
+def no_extraction(met: Meeting, asked: Asked) -> Found:
+    """9: no SFT sample from the extraction class or an extractor role."""
+    extracted = (met.evidence("flags") & kind_of.EXTRACTED) != 0
+    found = met.of(kind_of.SFT) & met.has(kind_of.EVIDENCE) & extracted
+    yield Broken(found, "its evidence only extracts: it is no answer to a task")
+
+
+# ------------------------------------------------------------------------ 10 substance
+
+
+def substance(says: Mapping[str, bool]) -> list[str]:
+    """10: no empty instruction, response, chosen, rejected or chunk. ``says`` tells of each part
+    of a row whether it has words or a tool call."""
+    return [f"{part} is empty" for part, full in says.items() if not full]
+
+
+# ---------------------------------------------------------------------------- 11 pairs
+
+
+def pairs(chosen: Facts, rejected: Facts) -> Found:
+    """11: chosen ≠ rejected, chosen ranks higher, same task, same prompt. ``chosen`` and
+    ``rejected`` are `facts.SIDE` rows, pair by pair: what the evidence behind the sides says."""
+    yield Broken(chosen["claimed"] == rejected["claimed"], "both sides say the same")
+    for name in ("category", "today"):
+        lower = _rank(chosen[name]) <= _rank(rejected[name])
+        yield Broken(lower, "the evidence of its chosen side does not rank above that of the other")
+    yield Broken(chosen["task"] != rejected["task"], "its sides are of different tasks")
+    yield Broken(chosen["prompt"] != rejected["prompt"], "its sides answer different prompts")
+
+
+def _rank(categories: Numbers) -> Numbers:
+    table = np.full(256, -1, dtype=np.int8)
+    for name, rank in RANK.items():
+        table[kind_of.CODE[name]] = rank
+    return table[categories]
+
+
+# ------------------------------------------------------------------------ 12 traceable
+
+
+def traceable(met: Meeting, asked: Asked) -> Found:
+    """12: every exported row walks back to its raw line through matching hashes, under the
+    category of its scored run, and says what its evidence says."""
+    side, facts = met.of(*kind_of.SIDES), met.facts
+    known, scored = met.has(kind_of.EVIDENCE), met.count(met.scoring) > 0
+    yield Broken(
+        side & ~known, "no evidence comes of the raw line, by place and hash, that it names"
+    )
+    yield Broken(side & known & ~scored, "no scored run names its evidence by hash")
+    yield Broken(
+        side & ~met.has(kind_of.RAW), "the raw line that it names is not there by that hash"
+    )
+    known &= side
+    yield Broken(
+        known & scored & (facts["category"] != met.stored), "its scored run has another category"
+    )
+    task = (facts["task"] != 0) & (facts["task"] != met.evidence("task"))
+    yield Broken(known & task, "its evidence is of another task")
+    other = ~met.of(kind_of.CHUNK) & (facts["whole"] != met.evidence("whole"))
+    other |= _standing(met, kind_of.SFT) & (facts["text"] != met.evidence("text"))
+    yield Broken(known & other, "its evidence says something else")
+
+
+# ------------------------------------------------------------------------ 13 receipted
+
+
+def receipted(view: View) -> Judged:
+    """13: every file is in a receipt and has its hash."""
+    report = verify_lake(view.store, view.engine)
+    faults = [
+        # The whole file: the line that the detail names is that of the block which parts.
+        Fault(one.path, None, f"{one.detail}. {one.way_out}")
+        for one in report.problems
+    ]
+    return Judged(report.files + report.receipts, faults)
+
+
+# --------------------------------------------------------------------- 16 alarms work
+
+
+def alarms_work(view: View) -> Judged:
+    """16: planted faults are each caught by the gate that should: on a small lake, made for this
+    in memory, by the very code at hand."""
+    faults = []
+    for name, store in planted_faults():
+        report = view.again(store)
+        red = [gate.number for gate in report.gates if gate.verdict == "red"]
+        if red != EXPECTED[name]:
+            faults.append(Fault(store.url, None, f"{name}: red are {red}, not {EXPECTED[name]}"))
+    return Judged(len(EXPECTED), faults)
+
+
+# ---------------------------------------------------------------------------- the table
+
+GATES: Final[tuple[Gate, ...]] = (
+    Gate(1, "accounted", "a raw row that is not blank is evidence or in quarantine, and the "
+         "counts add up", "`stillhouse run` reads what is new and settles the rest"),
+    Gate(2, "valid", "every record of every file validates", _RUN),
+    Gate(3, "anchored", "every evidence record's sig_hash is that of the raw line it names",
+         "Put the log back as it was, or `stillhouse run`, which reads it anew"),
+    Gate(4, "scored once", "every evidence record has exactly one scored run",
+         "`stillhouse run` scores what is not, and mends what was edited"),
+    Gate(5, "explained", "every scored run has a known category, a reason and a scorer version",
+         _RUN),
+    Gate(6, "firewall", "no SFT sample comes from a category in SFT_NEVER",
+         f"Do not train on it. {_RUN}"),
+    Gate(7, "content firewall", "no SFT answer has a conflicting verdict elsewhere",
+         f"Do not train on it. {_RUN}"),
+    Gate(8, "opt-in", "no partially accepted sample without the option that the receipt names",
+         "Run again, with --include-partial if you want them"),
+    Gate(9, "no extraction", "no SFT sample from the extraction class or an extractor role",
+         f"Do not train on it. {_RUN}"),
+    Gate(10, "substance", "no empty instruction, response, chosen, rejected or chunk", _RUN),
+    Gate(11, "pairs", "chosen ≠ rejected, chosen ranks higher, same task, same prompt", _RUN),
+    Gate(12, "traceable", "every exported row walks back to its raw line through matching hashes",
+         _RUN),
+    Gate(13, "receipted", "every file is in a receipt and has its hash",
+         "`stillhouse verify` names the bytes; `stillhouse run` writes the file anew"),
+    Gate(16, "alarms work", "planted faults are each caught by the gate that should",
+         "The gates of this version cannot be trusted: report it"),
+)  # fmt: skip
+
+OF_LINES: Final[Sequence[tuple[Callable[..., Any], int]]] = (
+    (explained, 5),
+    (substance, 10),
+    (valid, 2),
+)
+"""Judged of each line."""
+
+OF_MEETINGS: Final[Sequence[tuple[Callable[[Meeting, Asked], Found], int, tuple[int, ...]]]] = (
+    (anchored, 3, (kind_of.EVIDENCE,)),
+    (accounted, 1, (kind_of.RAW,)),
+    (scored_once, 4, (kind_of.EVIDENCE,)),
+    (firewall, 6, (kind_of.SFT,)),
+    (opt_in, 8, (kind_of.SFT,)),
+    (no_extraction, 9, (kind_of.SFT,)),
+    (traceable, 12, kind_of.SIDES),
+    (settled, 1, ()),
+)
+"""Judged of all that names one raw line; with the kinds of facts that are counted as checked."""
+
+OF_LAKE: Final[Sequence[tuple[Callable[[View], Judged], int]]] = (
+    (receipted, 13),
+    (receipts_valid, 2),
+    (alarms_work, 16),
+)
+"""Judged of the lake as a whole."""
+
+ORDER: Final[tuple[tuple[str, int], ...]] = (
+    ("explained", 5),
+    ("substance", 10),
+    ("pairs", 11),
+    ("valid", 2),
+    ("anchored", 3),
+    ("accounted", 1),
+    ("scored_once", 4),
+    ("firewall", 6),
+    ("opt_in", 8),
+    ("no_extraction", 9),
+    ("content_firewall", 7),
+    ("traceable", 12),
+    ("settled", 1),
+    ("receipted", 13),
+    ("receipts_valid", 2),
+    ("alarms_work", 16),
+)
+"""In which order checks are heard, the most specific first (`verdicts`)."""
