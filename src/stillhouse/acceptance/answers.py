@@ -19,9 +19,9 @@ from typing import Any, Final
 
 import msgspec
 
-from stillhouse.acceptance.facts import NOTHING, Said
-from stillhouse.records import Message
-from stillhouse.words import Words, first_answer
+from stillhouse.acceptance.facts import Said
+from stillhouse.records import EvidenceRecord, Message
+from stillhouse.words import Words, first_answer, is_empty
 
 _ENCODE: Final = msgspec.json.Encoder(order="deterministic").encode
 
@@ -31,20 +31,15 @@ Turn = tuple[str, str, Any, Any]
 
 def said(prompt: Sequence[Message], answer: Sequence[Message], text: str) -> Said:
     """The hashes of a prompt with an answer, and with the text that the answer ends in."""
-    asked = _ENCODE(_turns(prompt))
-    # A turn that says nothing is no part of an answer: one that is left of several is its text.
-    told = [turn for turn in _turns(answer) if any(turn[1:])]
-    words = _same(text)
-    return Said(
-        whole=_number(asked, _ENCODE(told)) if told else 0,
-        text=_number(asked, _ENCODE([("assistant", words, None, None)])) if words else 0,
-        prompt=_number(asked, b""),
-    )
+    return _said(_ENCODE(_turns(prompt)), answer, text)
 
 
-def said_by(words: Words) -> Said:
+def said_by(record: EvidenceRecord, words: Words) -> Said:
     """The hashes of what an evidence record says, without its secrets: as it may leave."""
-    return said(words.prompt, words.answer, words.text)
+    text = "" if is_empty(record) else words.text
+    if not record.messages:
+        return said_to(words.instruction, text)
+    return said(words.prompt, words.answer, text)
 
 
 def said_in(messages: Sequence[Message], text: str | None = None) -> Said:
@@ -57,12 +52,20 @@ def said_in(messages: Sequence[Message], text: str | None = None) -> Said:
 
 def said_to(instruction: str, response: str) -> Said:
     """The hashes of an instruction and its response."""
+    asked, prompt = _asked(instruction)
     words = _same(response)
-    if not words:
-        return NOTHING
-    asked = _asked(instruction)
-    number = _number(asked, _ENCODE([("assistant", words, None, None)]))
-    return Said(whole=number, text=number, prompt=_number(asked, b""))
+    number = _number(asked, _told(words)) if words else 0
+    return Said(number, number, prompt)
+
+
+def _said(asked: bytes, answer: Sequence[Message], text: str) -> Said:
+    # A turn that says nothing is no part of an answer: one that is left of several is its text.
+    told = _ENCODE([turn for turn in _turns(answer) if any(turn[1:])])
+    words = _same(text)
+    ending = _told(words) if words else b""
+    whole = _number(asked, told) if told != b"[]" else 0
+    number = whole if ending == told else _number(asked, ending) if words else 0
+    return Said(whole, number, _number(asked, b""))
 
 
 def last_words(answer: Sequence[Message]) -> str:
@@ -73,9 +76,14 @@ def last_words(answer: Sequence[Message]) -> str:
     return ""
 
 
-@lru_cache(maxsize=4096)
-def _asked(instruction: str) -> bytes:
-    return _ENCODE(_turns([Message(role="user", content=instruction)]))
+def _told(words: str) -> bytes:
+    return _ENCODE([("assistant", words, None, None)])
+
+
+@lru_cache(maxsize=8192)
+def _asked(instruction: str) -> tuple[bytes, int]:
+    asked = _ENCODE([("user", _same(instruction), None, None)])
+    return asked, _number(asked, b"")
 
 
 def _turns(messages: Sequence[Message]) -> list[Turn]:
@@ -83,11 +91,13 @@ def _turns(messages: Sequence[Message]) -> list[Turn]:
     run; arguments are the same as an object and as its JSON text."""
     turns: list[Turn] = []
     for message in messages:
-        words = _same(message.text())
+        role = "system" if message.role == "developer" else message.role
+        if isinstance(message.content, str) and not message.tool_calls:
+            turns.append((role, _same(message.content), None, None))
+            continue
         calls = [[c.function.name, _value(c.function.arguments)] for c in message.tool_calls or ()]
         media = message.content if message.has_other_media() else None
-        role = "system" if message.role == "developer" else message.role
-        turns.append((role, words, calls or None, media))
+        turns.append((role, _same(message.text()), calls or None, media))
     return turns
 
 

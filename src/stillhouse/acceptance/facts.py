@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from stillhouse.records import CATEGORIES
+from stillhouse.sources import stem_from_source_file
 from stillhouse.spill import U64, Buckets, Spill, group_starts
 
 Mask = npt.NDArray[np.bool_]
@@ -45,7 +46,7 @@ FACT: Final = np.dtype(
         ("row", "<u8"),  # and its number in the file, from 0
     ]
 )
-_PACK: Final = struct.Struct("<10QI4BQ")
+_PACK: Final = struct.Struct("<16sQQ16s4QI4BQ")
 if _PACK.size != FACT.itemsize:  # the two descriptions of one fact must agree
     raise AssertionError("fact layouts differ")
 
@@ -96,32 +97,34 @@ IN_DATASET: Final = 4  # a row of the dataset folder
 
 
 class Anchor(NamedTuple):
-    """The raw line that a record names: its hash in two halves, its log, its number."""
+    """The raw line that a record names: the first half of its hash, its log, its number."""
 
-    sig_hi: int
-    sig_lo: int
+    sig: bytes
     log: int
     line: int
 
 
-def anchor(sig_hash: str, stem: str, line_offset: int) -> Anchor:
+NO_HASH: Final = bytes(16)
+
+
+def anchor(sig_hash: str, source_file: str, line_offset: int) -> Anchor:
     """The anchor of a provenance; what it cannot be is an anchor that nothing meets."""
+    line = line_offset if 0 <= line_offset < NOWHERE else NOWHERE
+    return Anchor(half(sig_hash), _log_of(source_file), line)
+
+
+def half(sig_hash: str) -> bytes:
+    """The first 16 bytes of a hash in hex; zeros for what is none."""
     try:
-        sig_hi, sig_lo = halves(bytes.fromhex(sig_hash))
-    except (ValueError, struct.error):
-        sig_hi = sig_lo = 0
-    return Anchor(sig_hi, sig_lo, log_key(stem), line_number(line_offset))
+        digest = bytes.fromhex(sig_hash)
+    except ValueError:
+        return NO_HASH
+    return digest[:16] if len(digest) == 32 else NO_HASH
 
 
-def halves(digest: bytes) -> tuple[int, int]:
-    """The first 16 bytes of a hash as two numbers."""
-    high, low = struct.unpack_from("<QQ", digest)
-    return high, low
-
-
-def line_number(offset: int) -> int:
-    """A line number as facts hold it."""
-    return offset if 0 <= offset < NOWHERE else NOWHERE
+@lru_cache(maxsize=8192)
+def _log_of(source_file: str) -> int:
+    return log_key(stem_from_source_file(source_file))
 
 
 @lru_cache(maxsize=8192)
@@ -146,16 +149,20 @@ def pack(
     kind: int,
     at: Anchor,
     place: tuple[int, int],
-    *,
-    own: tuple[int, int] = (0, 0),
+    category: int = UNKNOWN,
     said: Said = NOTHING,
     task: int = 0,
-    category: int = UNKNOWN,
+    own: bytes = NO_HASH,
     today: int = UNKNOWN,
     flags: int = 0,
 ) -> bytes:
     """One fact as bytes; ``place`` is the line that is noted: its file's number, and its own."""
-    return _PACK.pack(*at, *own, *said, task, place[0], kind, category, today, flags, place[1])
+    sig, log, line = at
+    whole, text, prompt = said
+    file, row = place
+    return _PACK.pack(
+        sig, log, line, own, whole, text, prompt, task, file, kind, category, today, flags, row
+    )
 
 
 # ------------------------------------------------------------------------------- meeting
@@ -273,4 +280,5 @@ class Meeting:
         today's rules give to it."""
         codes = [CODE[name] for name in names]
         either = np.isin(self.stored, codes) | np.isin(self.evidence("today"), codes)
-        return self.has(EVIDENCE) & either
+        found: Mask = self.has(EVIDENCE) & either
+        return found

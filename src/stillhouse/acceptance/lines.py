@@ -19,10 +19,10 @@ import msgspec
 from stillhouse.acceptance import facts as kind_of
 from stillhouse.acceptance import gates
 from stillhouse.acceptance.answers import last_words, said, said_by, said_in, said_to
-from stillhouse.acceptance.facts import CODE, NOTHING, UNKNOWN, Anchor, Said, anchor, halves, pack
+from stillhouse.acceptance.facts import CODE, NOTHING, UNKNOWN, Anchor, Said, anchor, pack
 from stillhouse.acceptance.verdicts import MOST, Fault
 from stillhouse.interfaces import Store
-from stillhouse.lake import ByteRange, RawLine, read_lines, stem_of
+from stillhouse.lake import ByteRange, RawLine, read_lines
 from stillhouse.records import (
     AuditBaseline,
     Category,
@@ -38,8 +38,8 @@ from stillhouse.records import (
     UnpairedSample,
     has_substance,
 )
-from stillhouse.sources import score_record, source_for, stem_from_source_file
-from stillhouse.words import is_empty, words_of
+from stillhouse.sources import score_record, stem_from_source_file
+from stillhouse.words import is_extraction, words_of
 
 R = TypeVar("R", bound=Record)
 
@@ -103,9 +103,9 @@ class _Notes:
         self._failures: Counter[str] = Counter()
         self._checked: Counter[int] = Counter()
 
-    def put(self, kind: int, at: Anchor, row: int, **what: Any) -> None:
-        """Note a fact of a line."""
-        self._facts.append(pack(kind, at, (self.unit.number, row), **what))
+    def put(self, kind: int, at: Anchor, row: int, *what: Any) -> None:
+        """Note a fact of a line (the arguments of `facts.pack`)."""
+        self._facts.append(pack(kind, at, (self.unit.number, row), *what))
 
     def check(
         self, name: str, gate: int, row: int, problems: Sequence[str], at: Anchor | None,
@@ -118,7 +118,7 @@ class _Notes:
         self._failures[name] += 1
         held = self._faults.setdefault(name, [])
         if len(held) < MOST:
-            family = (at.log, at.line, at.sig_hi) if at else ()
+            family = (at.log, at.line, int.from_bytes(at.sig[:8], "little")) if at else ()
             words = "; ".join(problems)
             held.append(Fault(path or self.unit.path, row + 1, words, *family))
 
@@ -153,11 +153,11 @@ def named(line: bytes) -> Anchor | None:
     if found is None:
         return None
     file = found[1].decode(errors="replace")
-    return anchor(found[3].decode(), stem_from_source_file(file), int(found[2]))
+    return anchor(found[3].decode(), file, int(found[2]))
 
 
 def _anchor(at: Provenance) -> Anchor:
-    return anchor(at.sig_hash, stem_from_source_file(at.source_file), at.line_offset)
+    return anchor(at.sig_hash, at.source_file, at.line_offset)
 
 
 def _origin(record: Any) -> Anchor:
@@ -169,7 +169,7 @@ def _origin(record: Any) -> Anchor:
 
 def _raw(notes: _Notes, line: RawLine) -> None:
     digest = bytes.fromhex(line.digest) if line.data is None else sha256(line.data).digest()
-    at = Anchor(*halves(digest), kind_of.log_key(notes.unit.stem), line.number)
+    at = Anchor(digest[:16], kind_of.log_key(notes.unit.stem), line.number)
     notes.put(kind_of.RAW, at, line.number)
 
 
@@ -183,24 +183,14 @@ def _evidence(notes: _Notes, line: RawLine) -> None:
         at = at._replace(log=0)  # of no log that its partition could be made of
     category, reasons, _ = score_record(record)
     words = words_of(record, reasons)
-    heard = said_by(words)
-    if is_empty(record):
-        heard = heard._replace(text=0)
     flags = 0
-    if source_for(stem).source_class == "extraction":
+    if is_extraction(stem):
         flags = kind_of.EXTRACTED | kind_of.NO_VERDICT
     elif record.model_role == "extractor":
         flags = kind_of.EXTRACTED
-    notes.put(
-        kind_of.EVIDENCE,
-        at,
-        line.number,
-        own=halves(sha256(line.data or b"").digest()),
-        said=heard,
-        task=kind_of.log_key(words.task_id),
-        today=CODE[category],
-        flags=flags,
-    )
+    said, task = said_by(record, words), kind_of.log_key(words.task_id)
+    own = sha256(line.data or b"").digest()[:16]
+    notes.put(kind_of.EVIDENCE, at, line.number, UNKNOWN, said, task, own, CODE[category], flags)
 
 
 class _Run(msgspec.Struct):
@@ -223,10 +213,9 @@ def _scored(notes: _Notes, line: RawLine) -> None:
     at = _origin(run)
     told = {"category": run.category, "reasons": run.reasons, "scorer_version": run.scorer_version}
     notes.check("explained", 5, line.number, gates.explained(told), at)
-    names = anchor(run.sig_hash, "", 0)
-    own = (names.sig_hi, names.sig_lo)
     category = CODE.get(run.category, UNKNOWN) if isinstance(run.category, str) else UNKNOWN
-    notes.put(kind_of.SCORED, at, line.number, own=own, category=category)
+    own = kind_of.half(run.sig_hash)
+    notes.put(kind_of.SCORED, at, line.number, category, kind_of.NOTHING, 0, own)
 
 
 _REFUSALS: Final = {
@@ -239,7 +228,7 @@ _REFUSALS: Final = {
 
 
 def _refusal_origin(row: QuarantineRow) -> Anchor:
-    return anchor(row.sig_hash, stem_from_source_file(row.source_file), row.line_offset)
+    return anchor(row.sig_hash, row.source_file, row.line_offset)
 
 
 def _refused(notes: _Notes, line: RawLine) -> None:
@@ -266,8 +255,7 @@ def _sft(notes: _Notes, line: RawLine) -> None:
         heard = said_in(sample.messages, sample.response)
     else:
         heard = said_to(sample.instruction, sample.response)
-    category = CODE[sample.category]
-    notes.put(kind_of.SFT, at, line.number, said=heard, category=category)
+    notes.put(kind_of.SFT, at, line.number, CODE[sample.category], heard)
 
 
 def _pair(notes: _Notes, line: RawLine) -> None:
@@ -300,7 +288,7 @@ def _chunk(notes: _Notes, line: RawLine) -> None:
         return
     at, task = _origin(chunk), kind_of.log_key(chunk.task_id)
     notes.substance(line.number, {"chunk": bool(chunk.text.strip())}, at)
-    notes.put(kind_of.CHUNK, at, line.number, task=task, category=CODE[chunk.category])
+    notes.put(kind_of.CHUNK, at, line.number, CODE[chunk.category], kind_of.NOTHING, task)
 
 
 def _side(
@@ -311,13 +299,10 @@ def _side(
     told: tuple[list[Message], list[Message]],
     task: str,
     category: Category,
-    flags: int = 0,
 ) -> None:
     prompt, answer = told
     heard = said(prompt, answer, last_words(answer))
-    notes.put(
-        kind, at, row, said=heard, task=kind_of.log_key(task), category=CODE[category], flags=flags
-    )
+    notes.put(kind, at, row, CODE[category], heard, kind_of.log_key(task))
 
 
 # ------------------------------------------------------------------------------- dataset
@@ -350,7 +335,7 @@ class _Lineage(Record, frozen=True, kw_only=True):
 
 class _Conversation(Record, frozen=True, kw_only=True):
     messages: list[Message]
-    tools: Any = None
+    tools: Any = msgspec.UNSET
 
     def problems(self) -> list[str]:
         return _not_strings(self.messages)
@@ -360,7 +345,7 @@ class _Compared(Record, frozen=True, kw_only=True):
     prompt: list[Message]
     chosen: list[Message]
     rejected: list[Message]
-    tools: Any = None
+    tools: Any = msgspec.UNSET
 
     def problems(self) -> list[str]:
         return _not_strings([*self.prompt, *self.chosen, *self.rejected])
@@ -370,7 +355,7 @@ class _Labelled(Record, frozen=True, kw_only=True):
     prompt: list[Message]
     completion: list[Message]
     label: bool
-    tools: Any = None
+    tools: Any = msgspec.UNSET
 
     def problems(self) -> list[str]:
         return _not_strings([*self.prompt, *self.completion])
@@ -425,8 +410,7 @@ def _dataset(notes: _Notes) -> None:
 
 
 def _dataset_row(notes: _Notes, number: int, row: Record, lineage: _Lineage) -> None:
-    ats = [anchor(o.sig_hash, stem_from_source_file(o.source_file), o.line_offset)
-           for o in lineage.origins]  # fmt: skip
+    ats = [anchor(one.sig_hash, one.source_file, one.line_offset) for one in lineage.origins]
     sides: list[tuple[int, Said]]
     match row:
         case _Conversation():
@@ -449,15 +433,8 @@ def _dataset_row(notes: _Notes, number: int, row: Record, lineage: _Lineage) -> 
     notes.substance(number, says, ats[0])
     task = kind_of.log_key(lineage.task_id)
     for (kind, heard), at, origin in zip(sides, ats, lineage.origins, strict=True):
-        notes.put(
-            kind,
-            at,
-            number,
-            said=heard,
-            task=task,
-            category=CODE[origin.category],
-            flags=kind_of.IN_DATASET,
-        )
+        category, flags = CODE[origin.category], kind_of.IN_DATASET
+        notes.put(kind, at, number, category, heard, task, kind_of.NO_HASH, UNKNOWN, flags)
 
 
 _READERS: Final[dict[str, Callable[[_Notes, RawLine], None]]] = {
