@@ -96,30 +96,15 @@ NO_VERDICT: Final = 2  # evidence of the extraction class: nobody judged it
 IN_DATASET: Final = 4  # a row of the dataset folder
 
 
-class Anchor(NamedTuple):
-    """The raw line that a record names: the first half of its hash, its log, its number."""
-
-    sig: bytes
-    log: int
-    line: int
-
-
 NO_HASH: Final = bytes(16)
-
-
-def anchor(sig_hash: str, source_file: str, line_offset: int) -> Anchor:
-    """The anchor of a provenance; what it cannot be is an anchor that nothing meets."""
-    line = line_offset if 0 <= line_offset < NOWHERE else NOWHERE
-    return Anchor(half(sig_hash), _log_of(source_file), line)
 
 
 def half(sig_hash: str) -> bytes:
     """The first 16 bytes of a hash in hex; zeros for what is none."""
     try:
-        digest = bytes.fromhex(sig_hash)
+        return bytes.fromhex(sig_hash)[:16]
     except ValueError:
         return NO_HASH
-    return digest[:16] if len(digest) == 32 else NO_HASH
 
 
 @lru_cache(maxsize=8192)
@@ -147,22 +132,26 @@ NOTHING: Final = Said()
 
 def pack(
     kind: int,
-    at: Anchor,
+    sig_hash: str,
+    source_file: str,
+    line_offset: int,
     place: tuple[int, int],
-    category: int = UNKNOWN,
-    said: Said = NOTHING,
-    task: int = 0,
-    own: bytes = NO_HASH,
-    today: int = UNKNOWN,
-    flags: int = 0,
+    category: int,
+    told: Said,
+    task: int,
+    own: bytes,
+    today: int,
+    flags: int,
 ) -> bytes:
-    """One fact as bytes; ``place`` is the line that is noted: its file's number, and its own."""
-    sig, log, line = at
-    whole, text, prompt = said
+    """One fact as bytes: the raw line that it names; its ``place`` (its file's number, and its
+    own there); what it claims and says."""
+    line = line_offset if 0 <= line_offset < NOWHERE else NOWHERE
+    whole, text, prompt = told
     file, row = place
     return _PACK.pack(
-        sig, log, line, own, whole, text, prompt, task, file, kind, category, today, flags, row
-    )
+        half(sig_hash), _log_of(source_file), line, own, whole, text, prompt, task,
+        file, kind, category, today, flags, row,
+    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- meeting
@@ -227,10 +216,9 @@ class Meeting:
 
     def of(self, *kinds: int) -> Mask:
         """The facts of these kinds."""
-        kind = self.facts["kind"]
-        mask: Mask = kind == kinds[0]
-        for other in kinds[1:]:
-            mask |= kind == other
+        mask: Mask = np.zeros(len(self.facts), dtype=bool)
+        for kind in kinds:
+            mask |= self.facts["kind"] == kind
         return mask
 
     def count(self, mask: Mask) -> Numbers:
@@ -260,12 +248,10 @@ class Meeting:
     @cached_property
     def scoring(self) -> Mask:
         """Scored runs that name the evidence of their raw line by its hash."""
-        return (
-            self.of(SCORED)
-            & self.has(EVIDENCE)
-            & (self.facts["own_hi"] == self.evidence("own_hi"))
-            & (self.facts["own_lo"] == self.evidence("own_lo"))
-        )
+        found = self.of(SCORED) & self.has(EVIDENCE)
+        for name in ("own_hi", "own_lo"):
+            found &= self.facts[name] == self.evidence(name)
+        return found
 
     @cached_property
     def stored(self) -> Numbers:

@@ -15,9 +15,11 @@ the exports were made by. This module never reads a file by itself.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import cache
 from pathlib import Path
 from typing import Any, Final, NamedTuple, TypeVar
 
+import msgspec
 import numpy as np
 
 from stillhouse.acceptance import facts as kind_of
@@ -107,32 +109,37 @@ def accounted(met: Meeting, asked: Asked) -> Found:
 def settled(met: Meeting, asked: Asked) -> Found:
     """1: the counts add up: each evidence record is in an export or refused there, once."""
     evidence = met.of(kind_of.EVIDENCE)
-    for refusal, name, ways in _EXPORTS:
-        if refusal in asked.exported:
-            exported = sum(np.minimum(met.count(_standing(met, *kinds)), 1) for kinds in ways)
-            times = exported + met.count(met.of(refusal))
-            files = tuple(FILES[name].values())
-            lost = f"is neither in the {name} export nor refused there"
-            yield Broken(evidence & (times == 0), lost, files)
-            twice = f"is in the {name} export and its refusals more than once"
-            yield Broken(evidence & (times > 1), twice, files)
+    for refusal, name, once, often in _EXPORTS:
+        if refusal not in asked.exported:
+            continue
+        times = met.count(met.of(refusal) | _standing(met, *once))
+        if often:
+            times = times + np.minimum(met.count(_standing(met, *often)), 1)
+        files = tuple(FILES[name].values())
+        lost = f"is neither in the {name} export nor refused there"
+        yield Broken(evidence & (times == 0), lost, files)
+        twice = f"is in the {name} export and its refusals more than once"
+        yield Broken(evidence & (times > 1), twice, files)
 
 
 def _standing(met: Meeting, *kinds: int) -> Mask:
+    """The facts of these kinds that are no copies in the dataset."""
     mask: Mask = met.of(*kinds) & ((met.facts["flags"] & kind_of.IN_DATASET) == 0)
     return mask
 
 
 _EXPORTS: Final = (
-    (kind_of.NOT_SFT, "sft", ((kind_of.SFT,),)),
+    (kind_of.NOT_SFT, "sft", (kind_of.SFT,), ()),
     (
         kind_of.NOT_PREFERENCE,
         "preference",
-        ((kind_of.CHOSEN, kind_of.REJECTED), (kind_of.TRUE,), (kind_of.FALSE,)),
+        (kind_of.TRUE, kind_of.FALSE),
+        (kind_of.CHOSEN, kind_of.REJECTED),
     ),
-    (kind_of.NOT_RAG, "rag", ((kind_of.CHUNK,),)),
+    (kind_of.NOT_RAG, "rag", (), (kind_of.CHUNK,)),
 )
-"""Of each export: the kind of its refusals, its name, and the ways in which a run is in it."""
+"""Of each export: the kind of its refusals, its name, and as what a run is in it: once, or in
+several pairs or chunks."""
 
 
 # ----------------------------------------------------------------------------- 2 valid
@@ -151,6 +158,26 @@ def valid(line: bytes, kind: type[R]) -> tuple[R | None, list[str]]:
     # A key that stands twice is read in one way here and may be in another way elsewhere.
     twice = isinstance(loaded, Refusal) and loaded.reason == "duplicate_key"
     return record, loaded.detail if isinstance(loaded, Refusal) and twice else []
+
+
+def all_valid(lines: bytes, kind: type[R]) -> list[R] | None:
+    """2, of many lines at once: the records, when each is valid and what stands there is what a
+    record writes. None when any may not be: they are then looked at one by one."""
+    try:
+        records = _decoder(kind).decode_lines(lines)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        return None
+    if _ENCODER.encode_lines(records) != lines or any(record.problems() for record in records):
+        return None
+    return records
+
+
+@cache
+def _decoder(kind: type[R]) -> msgspec.json.Decoder[R]:
+    return msgspec.json.Decoder(kind)
+
+
+_ENCODER: Final = msgspec.json.Encoder()
 
 
 def receipts_valid(view: View) -> Judged:
@@ -188,15 +215,14 @@ def scored_once(met: Meeting, asked: Asked) -> Found:
 # ------------------------------------------------------------------------- 5 explained
 
 
-def explained(run: Mapping[str, Any]) -> list[str]:
+def explained(category: object, reasons: object, scorer_version: object) -> list[str]:
     """5: every scored run has a known category, a reason and a scorer version."""
     problems = []
-    if run.get("category") not in CATEGORIES:
-        problems.append(f"its category {run.get('category')!r} is none of {', '.join(CATEGORIES)}")
-    reasons = run.get("reasons")
-    if not isinstance(reasons, list) or not all(_says(reason) for reason in reasons or [""]):
+    if category not in CATEGORIES:
+        problems.append(f"its category {category!r} is none of {', '.join(CATEGORIES)}")
+    if not isinstance(reasons, list) or not reasons or not all(map(_says, reasons)):
         problems.append("it gives no reason, or an empty one")
-    if not _says(run.get("scorer_version")):
+    if not _says(scorer_version):
         problems.append("it does not say which scorer gave it")
     return problems
 

@@ -13,7 +13,7 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from stillhouse import __version__
-from stillhouse.cli import demo, distil, drift, look, output, replay, report, signing
+from stillhouse.cli import accept, demo, distil, drift, look, output, replay, report, signing
 from stillhouse.errors import StillhouseError
 from stillhouse.storage.paths import disk_error
 
@@ -135,6 +135,8 @@ def commands() -> dict[str, Any]:
         else:
             found |= {f"{name} {own}": one for own, one in within.items()}
     return found
+_add("verify", "Look", look.verify, "stillhouse verify lake")
+_add("accept", "Look", accept.accept, "stillhouse accept lake")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
