@@ -65,7 +65,7 @@ def accept(
                 where=store.url,
                 way_out="`stillhouse run` finishes that",
             )
-        again = partial(_alone, recorded_at=recorded_at, version=version, scratch=scratch)
+        again = partial(by_files, recorded_at=recorded_at, version=version, scratch=scratch)
         view = View(store, engine, recorded_at, version, scratch, progress, again)
         return _through(view, gates.OF_LAKE)
 
@@ -76,8 +76,8 @@ def save(store: Store, report: AcceptReport) -> None:
         sink.write(msgspec.json.format(msgspec.json.encode(report), indent=1) + b"\n")
 
 
-def _alone(store: Store, *, recorded_at: str, version: str, scratch: Path) -> AcceptReport:
-    """Gates 1 to 13 over a lake that nobody else knows of."""
+def by_files(store: Store, *, recorded_at: str, version: str, scratch: Path) -> AcceptReport:
+    """Gates 1 to 13 alone, which run nothing, over a lake that nobody else writes to."""
 
     def never(store: Store) -> AcceptReport:
         raise LakeError("a trial is not tried again", where=store.url)

@@ -22,6 +22,7 @@ from stillhouse.acceptance.answers import last_words, said, said_by, said_in, sa
 from stillhouse.acceptance.facts import CODE, NO_HASH, NOTHING, UNKNOWN, Said, half, log_key, pack
 from stillhouse.acceptance.samples import ROWS, Labelled, Lineage, Piece, Ranked, Talk
 from stillhouse.acceptance.verdicts import MOST, Fault
+from stillhouse.acceptance.verdicts import RawLine as FaultLine
 from stillhouse.interfaces import Store
 from stillhouse.lake import MAX_LINE_BYTES, UNIT_BYTES, ByteRange, read_lines
 from stillhouse.records import (
@@ -82,8 +83,9 @@ class _RawLine(NamedTuple):
 class Unit(msgspec.Struct, frozen=True):
     """A range of one file; ``kind`` says what it holds, and ``number`` which file it is.
 
-    ``stem`` is the log's, or of a dataset file its config; ``beside`` is the same lines of its
-    lineage, None when there are none left.
+    ``stem`` is the log's, or of a dataset file its config. ``beside_path`` is the file that goes
+    with it: a lineage, of which ``beside`` are the same lines (None when there are none left), or
+    of evidence and scored runs the other of the two.
     """
 
     store: Store
@@ -152,8 +154,9 @@ class _Notes:
         held = self._faults.setdefault(check, [])
         if len(held) < MOST:
             words = "; ".join(problems)
-            family = family_of(at) if at else ()
-            held.append(Fault(path or self.unit.path, row + 1, words, *family))
+            unit, lines = self.unit, (_numbers(at),) if at else ()
+            beside = tuple(other for other in (unit.path, unit.beside_path) if other)
+            held.append(Fault(path or unit.path, row + 1, words, lines, beside))
 
     def records(
         self,
@@ -226,8 +229,8 @@ def named(line: bytes) -> Named | None:
     return _RawLine(found[1].decode(errors="replace"), int(found[2]), found[3].decode())
 
 
-def family_of(at: Named) -> tuple[int, int, int]:
-    """A raw line as a fault has it: its log, its number, its hash."""
+def _numbers(at: Named) -> FaultLine:
+    """A raw line as a fault has it."""
     sig = int.from_bytes(half(at.sig_hash)[:8], "little")
     return log_key(stem_from_source_file(at.source_file)), at.line_offset, sig
 

@@ -71,20 +71,21 @@ class AcceptReport(Record, frozen=True, kw_only=True, omit_defaults=False):
 # ------------------------------------------------------------------------------- faults
 
 
-class Fault(msgspec.Struct, frozen=True, array_like=True):
-    """What a check found: an offence, and what else it rests on.
+RawLine = tuple[int, int, int]
+"""A raw line by numbers: its log (`facts.log_key`), its number in it, the head of its hash."""
 
-    ``log`` and ``raw_line`` name a raw line by numbers (`facts.log_key`) and ``sig`` its hash,
-    0 where unknown: rows that were made of one raw line share one fault. ``beside`` are files
-    that are as the fault makes them.
+
+class Fault(msgspec.Struct, frozen=True, array_like=True):
+    """What a check found: an offence, and what it rests on.
+
+    ``lines`` are the raw lines that the row was made of, where they are known: rows of one raw
+    line share their faults. ``beside`` are files that are as the fault makes them.
     """
 
     path: str
     line: int | None
     detail: str
-    log: int = 0
-    raw_line: int = 0
-    sig: int = 0
+    lines: tuple[RawLine, ...] = ()
     beside: tuple[str, ...] = ()
 
 
@@ -128,8 +129,7 @@ class _Charges:
             (fault.path, fault.line) in self._rows
             or (fault.path, None) in self._rows
             or (fault.line is None and fault.path in self._files)
-            or (fault.log != 0 and (fault.log, fault.raw_line) in self._raw)
-            or (fault.sig != 0 and fault.sig in self._sigs)
+            or any((log, line) in self._raw or sig in self._sigs for log, line, sig in fault.lines)
         )
 
     def charge(self, faults: Iterable[Fault]) -> None:
@@ -137,10 +137,10 @@ class _Charges:
         for fault in faults:
             self._rows.add((fault.path, fault.line))
             self._files.update((fault.path, *fault.beside))
-            if fault.log:
-                self._raw.add((fault.log, fault.raw_line))
-            if fault.sig:
-                self._sigs.add(fault.sig)
+            for log, line, sig in fault.lines:
+                self._raw.add((log, line))
+                if sig:
+                    self._sigs.add(sig)
 
 
 def judge(

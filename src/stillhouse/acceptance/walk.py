@@ -48,6 +48,7 @@ from stillhouse.lake import (
     stem_of,
 )
 from stillhouse.records import CATEGORIES
+from stillhouse.refusals import quarantine_path
 from stillhouse.spill import Spill
 from stillhouse.work import Progress
 
@@ -65,8 +66,9 @@ _BYTES_A_FACT: Final = 400
 
 
 class File(NamedTuple):
-    """A file to read: what it holds (see `lines`), of which stem or dataset config, its size;
-    of a dataset file, its lineage and that one's size."""
+    """A file to read: what it holds (see `lines`), of which stem or dataset config, its size.
+    ``beside`` goes with it: the lineage of a dataset file, which is read with it; of evidence
+    and scored runs the other of the two."""
 
     kind: str
     path: str
@@ -111,7 +113,8 @@ class Walk:
             ranges = cut(self._store, file.path, file.size)
             if file.kind != "dataset":
                 for part in ranges:
-                    yield Unit(self._store, file.kind, file.path, number, file.stem, part)
+                    yield Unit(self._store, file.kind, file.path, number, file.stem, part,
+                               file.beside)  # fmt: skip
                 continue
             lineages = cut(self._store, file.beside, file.beside_size, bytes_=None)
             for part in cut(self._store, file.path, file.size, bytes_=None):
@@ -146,25 +149,32 @@ class Walk:
         faults = []
         for place in places[:MOST].tolist():
             row = met.facts[place]
-            beside = [self._logs.get(int(row["log"]), ""), *broken.lacking]
-            if row["kind"] == kind_of.RAW:
-                beside += self._would_be(met, place)
+            beside = [*broken.lacking, *self._beside(met, place)]
             faults.append(self._fault(row, broken.how, beside))
         self._docket.add(check, faults, len(places))
 
-    def _would_be(self, met: Meeting, place: int) -> Iterator[str]:
-        """Where the evidence of a raw line should be, when a scored run tells."""
-        fellows = met.facts[met.fellows(place)]
-        for row in fellows[fellows["kind"] == kind_of.SCORED]:
-            yield evidence_path_for(self.files[int(row["file"])].path)
+    def _beside(self, met: Meeting, place: int) -> Iterator[str]:
+        """The files that are not as they were when a fact is at fault: the raw log, and of a raw
+        line those in which it should be."""
+        row = met.facts[place]
+        log = self._logs.get(int(row["log"]), "")
+        yield log
+        if row["kind"] == kind_of.RAW:
+            yield quarantine_path(stem_of(log))
+            fellows = met.facts[met.fellows(place)]
+            for scored in fellows[fellows["kind"] == kind_of.SCORED]:
+                yield self.files[int(scored["file"])].beside
 
-    def _fault(self, row: Any, words: str, beside: Iterable[str] = ()) -> Fault:
+    def _fault(
+        self, row: Any, words: str, beside: Iterable[str] = (), partner: Any = None
+    ) -> Fault:
+        """A fault of the row that a fact is about; of a pair, ``partner`` is its other side."""
         file = self.files[int(row["file"])]
-        where = (int(row["log"]), int(row["line"]), int(row["sig_hi"]))
         at = "" if file.kind == "raw" else f"{self._place(row)}: "
-        return Fault(
-            file.path, int(row["row"]) + 1, at + words, *where, tuple(filter(None, beside))
-        )
+        made_of = [row] if partner is None else [row, partner]
+        lines = [(int(one["log"]), int(one["line"]), int(one["sig_hi"])) for one in made_of]
+        others = tuple(path for path in (*beside, file.beside) if path)
+        return Fault(file.path, int(row["row"]) + 1, at + words, tuple(lines), others)
 
     def _place(self, row: Any) -> str:
         """The raw line that a fact names."""
@@ -193,8 +203,11 @@ class Walk:
         chosen, rejected = np.where(is_chosen, one, other), np.where(is_chosen, other, one)
         self._docket.checked[11] += len(chosen)
         for broken in gates.pairs(chosen, rejected):
-            hits = chosen[broken.facts]
-            faults = [self._fault(row, broken.how) for row in hits[:MOST]]
+            hits = np.flatnonzero(broken.facts)
+            faults = [
+                self._fault(chosen[hit], broken.how, partner=rejected[hit])
+                for hit in hits[:MOST].tolist()
+            ]
             self._docket.add("pairs", faults, len(hits))
 
 
@@ -252,7 +265,7 @@ def files_of(store: Store) -> Iterator[File]:
             if entry.path.endswith(".jsonl"):
                 place = partition_of(entry.path)
                 stem = place[1] if place else stem_of(entry.path)
-                yield File(kind, entry.path, stem, entry.size)
+                yield File(kind, entry.path, stem, entry.size, _other(kind, entry.path))
     for sections in FILES.values():
         for section, path in sections.items():
             found = store.stat(path)
@@ -262,6 +275,13 @@ def files_of(store: Store) -> Iterator[File]:
     baselines = store.stat(raw_path("audit_baselines"))
     if baselines is not None:
         yield File("baseline", baselines.path, "", baselines.size)
+
+
+def _other(kind: str, path: str) -> str:
+    """The scored runs of an evidence file, or the evidence of scored runs."""
+    if kind == "evidence":
+        return SCORED + path.removeprefix(EVIDENCE)
+    return evidence_path_for(path) if kind == "scored" else ""
 
 
 def _dataset_files(store: Store) -> Iterator[File]:
