@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from stillhouse.acceptance import AcceptReport
-from stillhouse.acceptance.gates import GATES
+from stillhouse.acceptance.table import GATES
 from stillhouse.interfaces import Store
 from tests.acceptance.planting import (
     PAIRS,

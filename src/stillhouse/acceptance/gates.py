@@ -14,21 +14,21 @@ the exports were made by. This module never reads a file by itself.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Mapping
 from functools import cache
-from pathlib import Path
-from typing import Any, Final, NamedTuple, TypeVar
+from typing import Final, TypeVar
 
 import msgspec
 import numpy as np
 
 from stillhouse.acceptance import facts as kind_of
 from stillhouse.acceptance.alarms import EXPECTED, planted_faults
+from stillhouse.acceptance.asked import Asked, Broken, Found, Judged, View
 from stillhouse.acceptance.facts import Facts, Mask, Meeting, Numbers
-from stillhouse.acceptance.verdicts import AcceptReport, Fault, Gate
+from stillhouse.acceptance.verdicts import Fault
 from stillhouse.errors import ReceiptError, RecordError
 from stillhouse.exports import FILES
-from stillhouse.interfaces import Engine, Refusal, Store
+from stillhouse.interfaces import Refusal
 from stillhouse.rawjson import read_object
 from stillhouse.receipts import decode_receipt, list_receipts, verify_lake
 from stillhouse.records import (
@@ -41,54 +41,8 @@ from stillhouse.records import (
     decode_types,
     encode,
 )
-from stillhouse.work import Progress
 
 R = TypeVar("R", bound=Record)
-
-
-class Broken(NamedTuple):
-    """Facts that break a gate, in which way, and the files that lack what they should hold."""
-
-    facts: Mask
-    how: str
-    lacking: tuple[str, ...] = ()
-
-
-Found = Iterator[Broken]
-
-_RUN: Final = "`stillhouse run` writes from the raw logs what does not hold"
-
-
-class Asked(NamedTuple):
-    """What meetings are judged by beside their facts: which exports the lake holds, by the kind
-    of fact that their refusals are, and whether the newest receipt of the SFT export, and that
-    of the dataset, say that partially accepted answers were asked for."""
-
-    exported: frozenset[int]
-    partial: bool
-    dataset_partial: bool
-
-
-class View(NamedTuple):
-    """A lake as the gates see it that look at it as a whole.
-
-    ``again`` puts another lake through gates 1 to 13.
-    """
-
-    store: Store
-    engine: Engine
-    recorded_at: str
-    version: str
-    scratch: Path
-    progress: Progress
-    again: Callable[[Store], AcceptReport]
-
-
-class Judged(NamedTuple):
-    """What such a gate found, and among how many files or trials."""
-
-    checked: int
-    faults: list[Fault]
 
 
 # ------------------------------------------------------------------------- 1 accounted
@@ -369,80 +323,3 @@ def alarms_work(view: View) -> Judged:
         if red != EXPECTED[name]:
             faults.append(Fault(store.url, None, f"{name}: red are {red}, not {EXPECTED[name]}"))
     return Judged(len(EXPECTED), faults)
-
-
-# ---------------------------------------------------------------------------- the table
-
-GATES: Final[tuple[Gate, ...]] = (
-    Gate(1, "accounted", "a raw row that is not blank is evidence or in quarantine, and the "
-         "counts add up", "`stillhouse run` reads what is new and settles the rest"),
-    Gate(2, "valid", "every record of every file validates", _RUN),
-    Gate(3, "anchored", "every evidence record's sig_hash is that of the raw line it names",
-         "Put the log back as it was, or `stillhouse run`, which reads it anew"),
-    Gate(4, "scored once", "every evidence record has exactly one scored run",
-         "`stillhouse run` scores what is not, and mends what was edited"),
-    Gate(5, "explained", "every scored run has a known category, a reason and a scorer version",
-         _RUN),
-    Gate(6, "firewall", "no SFT sample comes from a category in SFT_NEVER",
-         f"Do not train on it. {_RUN}"),
-    Gate(7, "content firewall", "no SFT answer has a conflicting verdict elsewhere",
-         f"Do not train on it. {_RUN}"),
-    Gate(8, "opt-in", "no partially accepted sample without the option that the receipt names",
-         "Run again, with --include-partial if you want them"),
-    Gate(9, "no extraction", "no SFT sample from the extraction class or an extractor role",
-         f"Do not train on it. {_RUN}"),
-    Gate(10, "substance", "no empty instruction, response, chosen, rejected or chunk", _RUN),
-    Gate(11, "pairs", "chosen ≠ rejected, chosen ranks higher, same task, same prompt", _RUN),
-    Gate(12, "traceable", "every exported row walks back to its raw line through matching hashes",
-         _RUN),
-    Gate(13, "receipted", "every file is in a receipt and has its hash",
-         "`stillhouse verify` names the bytes; `stillhouse run` writes the file anew"),
-    Gate(16, "alarms work", "planted faults are each caught by the gate that should",
-         "The gates of this version cannot be trusted: report it"),
-)  # fmt: skip
-
-OF_LINES: Final[Sequence[tuple[Callable[..., Any], int]]] = (
-    (explained, 5),
-    (substance, 10),
-    (valid, 2),
-)
-"""Judged of each line."""
-
-OF_MEETINGS: Final[Sequence[tuple[Callable[[Meeting, Asked], Found], int, tuple[int, ...]]]] = (
-    (anchored, 3, (kind_of.EVIDENCE,)),
-    (accounted, 1, (kind_of.RAW,)),
-    (scored_once, 4, (kind_of.EVIDENCE,)),
-    (firewall, 6, (kind_of.SFT,)),
-    (opt_in, 8, (kind_of.SFT,)),
-    (no_extraction, 9, (kind_of.SFT,)),
-    (traceable, 12, kind_of.SIDES),
-    (settled, 1, ()),
-)
-"""Judged of all that names one raw line; with the kinds of facts that are counted as checked."""
-
-OF_LAKE: Final[Sequence[tuple[Callable[[View], Judged], int]]] = (
-    (receipted, 13),
-    (receipts_valid, 2),
-    (alarms_work, 16),
-)
-"""Judged of the lake as a whole."""
-
-ORDER: Final[tuple[tuple[str, int], ...]] = (
-    ("explained", 5),
-    ("substance", 10),
-    ("pairs", 11),
-    ("valid", 2),
-    ("anchored", 3),
-    ("accounted", 1),
-    ("scored_once", 4),
-    ("firewall", 6),
-    ("opt_in", 8),
-    ("no_extraction", 9),
-    ("content_firewall", 7),
-    ("traceable", 12),
-    ("settled", 1),
-    ("receipted", 13),
-    ("receipts_valid", 2),
-    ("alarms_work", 16),
-)
-"""In which order checks are heard, the most specific first (`verdicts`)."""

@@ -9,9 +9,9 @@ from typing import Final
 
 import msgspec
 
-from stillhouse.acceptance import gates
+from stillhouse.acceptance import gates, table
+from stillhouse.acceptance.asked import Asked, Judged, View
 from stillhouse.acceptance.facts import NOT_PREFERENCE, NOT_RAG, NOT_SFT
-from stillhouse.acceptance.gates import Asked, Judged, View
 from stillhouse.acceptance.naming import name_runs
 from stillhouse.acceptance.verdicts import AcceptReport, Docket, judge
 from stillhouse.acceptance.walk import Walk
@@ -67,7 +67,7 @@ def accept(
             )
         again = partial(by_files, recorded_at=recorded_at, version=version, scratch=scratch)
         view = View(store, engine, recorded_at, version, scratch, progress, again)
-        return _through(view, gates.OF_LAKE)
+        return _through(view, table.OF_LAKE)
 
 
 def save(store: Store, report: AcceptReport) -> None:
@@ -97,10 +97,10 @@ def _through(view: View, of_lake: LakeGates) -> AcceptReport:
         found = check(view)
         docket.checked[number] += found.checked
         docket.add(check.__name__, found.faults)
-    heard = {number for _, number in of_lake} | {n for _, n, *_ in gates.OF_MEETINGS} | _WALKED
-    table = [gate for gate in gates.GATES if gate.number in heard]
-    order = [(check, number) for check, number in gates.ORDER if number in heard]
-    results = name_runs(store, judge(table, order, docket))
+    heard = {number for _, number in of_lake} | {n for _, n, *_ in table.OF_MEETINGS} | _WALKED
+    promised = [gate for gate in table.GATES if gate.number in heard]
+    order = [(check, number) for check, number in table.ORDER if number in heard]
+    results = name_runs(store, judge(promised, order, docket))
     passed = sum(result.verdict == "ok" for result in results)
     return AcceptReport(
         lake=store.url,
@@ -113,7 +113,7 @@ def _through(view: View, of_lake: LakeGates) -> AcceptReport:
     )
 
 
-_WALKED: Final = {number for _, number in gates.OF_LINES} | {7, 11}
+_WALKED: Final = {number for _, number in table.OF_LINES} | {7, 11}
 
 
 def _asked(store: Store) -> tuple[Asked, int]:

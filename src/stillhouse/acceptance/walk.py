@@ -17,7 +17,8 @@ from typing import Any, Final, NamedTuple
 import numpy as np
 
 from stillhouse.acceptance import facts as kind_of
-from stillhouse.acceptance import gates
+from stillhouse.acceptance import gates, table
+from stillhouse.acceptance.asked import Asked, Broken
 from stillhouse.acceptance.facts import (
     ANSWER,
     FACT,
@@ -30,7 +31,8 @@ from stillhouse.acceptance.facts import (
     Numbers,
     log_key,
 )
-from stillhouse.acceptance.lines import Noted, Unit, note
+from stillhouse.acceptance.lines import note
+from stillhouse.acceptance.notes import Noted, Unit
 from stillhouse.acceptance.verdicts import MOST, Docket, Fault
 from stillhouse.exports import FILES
 from stillhouse.interfaces import Engine, Store
@@ -81,7 +83,7 @@ class File(NamedTuple):
 class Walk:
     """One walk over a lake. `run` fills the docket."""
 
-    def __init__(self, store: Store, asked: gates.Asked, docket: Docket, scratch: Path) -> None:
+    def __init__(self, store: Store, asked: Asked, docket: Docket, scratch: Path) -> None:
         self._store = store
         self._asked = asked
         self._docket = docket
@@ -136,7 +138,7 @@ class Walk:
 
     def _meet(self, met: Meeting) -> None:
         """Judge what names the same raw lines, and note what is compared further."""
-        for check, number, counted in gates.OF_MEETINGS:
+        for check, number, counted in table.OF_MEETINGS:
             if counted:
                 self._docket.checked[number] += int(met.of(*counted).sum())
             for broken in check(met, self._asked):
@@ -144,7 +146,7 @@ class Walk:
         self._answers.add(_answers(met))
         self._sides.add(_sides(met))
 
-    def _accuse(self, check: str, met: Meeting, broken: gates.Broken) -> None:
+    def _accuse(self, check: str, met: Meeting, broken: Broken) -> None:
         places = np.flatnonzero(broken.facts)
         faults = []
         for place in places[:MOST].tolist():
