@@ -122,6 +122,7 @@ _add("keygen", "Trust", signing.keygen, "stillhouse keygen my.key")
 _add("sign", "Trust", signing.sign, "stillhouse sign lake --key my.key")
 _add("verify", "Trust", look.verify, "stillhouse verify lake --key my.key.pub")
 _add("replay", "Trust", replay.replay, "stillhouse replay lake")
+_add("accept", "Trust", accept.accept, "stillhouse accept lake")
 
 
 def commands() -> dict[str, Any]:
@@ -135,8 +136,6 @@ def commands() -> dict[str, Any]:
         else:
             found |= {f"{name} {own}": one for own, one in within.items()}
     return found
-_add("verify", "Look", look.verify, "stillhouse verify lake")
-_add("accept", "Look", accept.accept, "stillhouse accept lake")
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
