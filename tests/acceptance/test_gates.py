@@ -68,7 +68,7 @@ CHAT: Row = {
     "scenario": "tide",
     "events": [{"name": "looked up", "ok": True}],
     "messages": [
-        {"role": "system", "content": "Be brief."},
+        {"role": "developer", "content": "Be brief."},
         {"role": "user", "content": "When is high water in H?"},
         {"role": "assistant", "content": None, "tool_calls": [CALL]},
         {"role": "tool", "tool_call_id": "c1", "content": "04:12"},
@@ -77,6 +77,38 @@ CHAT: Row = {
     "tools": [{"type": "function", "function": {"name": "tide", "parameters": {}}}],
     "report": "At 04:12.",
 }
+
+ANOTHER_CALL = {**CALL, "function": {"name": "tide", "arguments": '{"at": "K"}'}}
+SAME_END: Row = {
+    **CHAT,
+    "timestamp": f"{DAY}T12:00:01Z",
+    "events": [{"name": "looked up", "ok": False}],
+    "messages": [
+        *CHAT["messages"][:2],
+        {"role": "assistant", "content": None, "tool_calls": [ANOTHER_CALL]},
+        *CHAT["messages"][3:],
+    ],
+}
+"""Rejected, and another conversation, though it ends in the same words."""
+
+TOLD: Row = {
+    **CHAT,
+    "timestamp": f"{DAY}T12:00:02Z",
+    "messages": [CHAT["messages"][0], {"role": "user", "content": "And low water?"}],
+    "report": "At 10:20.",
+    "events": [{"name": "looked up", "ok": False}],
+}
+LOOKED_UP: Row = {
+    **CHAT,
+    "timestamp": f"{DAY}T12:00:03Z",
+    "messages": [
+        *TOLD["messages"],
+        *CHAT["messages"][2:4],
+        {"role": "assistant", "content": "At 10:20."},
+    ],
+    "report": "At 10:20.",
+}
+"""Accepted, and it ends in the words of a plain answer to the same prompt that was rejected."""
 
 ROWS: dict[str, list[Row | bytes]] = {
     "scrum_reviews": [
@@ -96,6 +128,11 @@ ROWS: dict[str, list[Row | bytes]] = {
         told(4, "Is 91 prime?", "No, 7 · 13.", True),
         told(5, "Is 91 prime?", "No, 7 · 13.", False),  # the same answer, rejected
         told(6, "Is 97 prime?", "No.", False),
+        told(7, "Is 97 prime?", "Yes.", True, task_id="ask:somebody else"),
+        told(8, "Is 2 even?", "It is.", True),
+        told(9, "Is 2 even?", "It is.", False, validators={}),  # the same answer, not judged
+        told(10, "Where do we meet?", "In the Caf\u00e9.", True),
+        told(11, "Where do we meet?", " In the Cafe\u0301.\n", False),  # the same, decomposed
     ],
     "distilled_facts": [
         {"timestamp": f"{DAY}T13:00:00Z", "fact": "High water is at 04:12."},
@@ -104,8 +141,10 @@ ROWS: dict[str, list[Row | bytes]] = {
             "fact": "Low water is at 10:20.",
             "human_override": "accept",
         },
+        # What is only extracted has no verdict that could speak against an answer.
+        {**told(12, "How many feet are 2 m?", "6.56 ft", True), "fact": "6.56 ft"},
     ],
-    "outcomes": [CHAT],
+    "outcomes": [CHAT, SAME_END, TOLD, LOOKED_UP],
 }
 """A lake that has something of everything, small enough to be read here."""
 
@@ -193,7 +232,7 @@ def a_pair_that_is_gone(store: Store) -> None:
 
 @fault(2, "cost_usd: is negative")
 def evidence_with_a_negative_cost(store: Store) -> None:
-    edit_evidence(store, Run(store, "scrum_reviews", 0), cost_usd=-1)
+    edit_evidence(store, Run(store, "scrum_reviews", 0), cost_usd=-1.5)
 
 
 @fault(2, "line_offset: ")
@@ -336,6 +375,21 @@ def an_answer_that_is_rejected_elsewhere(store: Store) -> None:
     append(store, SFT, Run(store, "mode_experiments", 4).sample())
 
 
+@fault(7, "the same answer to the same prompt is needs_human_review in _kb/mode_experiments.jsonl")
+def an_answer_that_awaits_review_elsewhere(store: Store) -> None:
+    append(store, SFT, Run(store, "mode_experiments", 8).sample())
+
+
+@fault(7, "the same answer to the same prompt is rejected in _kb/mode_experiments.jsonl:12")
+def an_answer_that_is_rejected_in_other_bytes_elsewhere(store: Store) -> None:
+    append(store, SFT, Run(store, "mode_experiments", 10).sample())
+
+
+@fault(7, "the same answer to the same prompt is rejected in _kb/outcomes.jsonl:3")
+def a_conversation_that_ends_in_words_rejected_elsewhere(store: Store) -> None:
+    append(store, SFT, Run(store, "outcomes", 3).sample())
+
+
 @fault(7, "the same answer to the same prompt is rejected in _kb/mode_experiments.jsonl:6")
 def a_true_label_that_is_false_elsewhere(store: Store) -> None:
     run = Run(store, "mode_experiments", 4)
@@ -423,6 +477,23 @@ def a_pair_of_two_prompts(store: Store) -> None:
         "rejected_provenance": side["provenance"],
     }
     append(store, PAIRS, line({**row, **other}))
+
+
+@fault(11, "its sides are of different tasks")
+def a_pair_of_two_tasks(store: Store) -> None:
+    one, other = Run(store, "mode_experiments", 7), Run(store, "mode_experiments", 6)
+    sides = {
+        "id": "pair-1",
+        "task_id": one.record["task_id"],
+        "prompt": one.record["messages"][:1],
+        "chosen": one.side()["answer"],
+        "rejected": other.side()["answer"],
+        "chosen_run_id": one.record["run_id"],
+        "rejected_run_id": other.record["run_id"],
+        "provenance": one.record["provenance"],
+        "rejected_provenance": other.record["provenance"],
+    }
+    append(store, PAIRS, line({**loaded(store, PAIRS)[0], **sides}))
 
 
 @fault(12, "no evidence comes of the raw line, by place and hash, that it names")

@@ -16,6 +16,7 @@ from stillhouse.exports import ExportOptions
 from stillhouse.interfaces import Store
 from stillhouse.pipeline import export_lake, make_evidence, score_evidence
 from stillhouse.receipts import verify_lake
+from stillhouse.state import STATE_PATH, seal
 from stillhouse.storage import LocalStore, MemoryStore
 from tests import runs
 from tests.acceptance.planting import by_files_alone, judged
@@ -193,6 +194,16 @@ def test_a_lake_that_is_being_run_is_an_error(tmp_path: Path) -> None:
     """What stands there meanwhile is no lake to judge; the holder is named."""
     store = distilled({"scrum_reviews": [scrum(0, 1)]})
     with store.lock("somebody else"), pytest.raises(LakeLockedError, match="somebody else"):
+        judged(store, tmp_path)
+
+
+def test_an_interrupted_run_is_an_error(tmp_path: Path) -> None:
+    """Files of two runs may stand there side by side: the next run puts that right."""
+    store = distilled({"scrum_reviews": [scrum(0, 1)]})
+    state = json.loads(store.read(STATE_PATH).partition(b"\n")[0])
+    body = json.dumps({**state, "pending": ["evidence/x.jsonl"]}).encode()
+    put(store, STATE_PATH, body + b"\n" + seal(body) + b"\n")
+    with pytest.raises(LakeError, match=r"was interrupted.*`stillhouse run` finishes that"):
         judged(store, tmp_path)
 
 

@@ -46,8 +46,8 @@ FACT: Final = np.dtype(
         ("row", "<u8"),  # and its number in the file, from 0
     ]
 )
-_PACK: Final = struct.Struct("<16sQQ16s4QI4BQ")
-if _PACK.size != FACT.itemsize:  # the two descriptions of one fact must agree
+PACK: Final = struct.Struct("<16sQQ16s4QI4BQ")
+if PACK.size != FACT.itemsize:  # the two descriptions of one fact must agree
     raise AssertionError("fact layouts differ")
 
 _PLACE: Final = [
@@ -108,7 +108,8 @@ def half(sig_hash: str) -> bytes:
 
 
 @lru_cache(maxsize=8192)
-def _log_of(source_file: str) -> int:
+def log_of(source_file: str) -> int:
+    """The log that a record names, as a number."""
     return log_key(stem_from_source_file(source_file))
 
 
@@ -128,30 +129,6 @@ class Said(NamedTuple):
 
 
 NOTHING: Final = Said()
-
-
-def pack(
-    kind: int,
-    sig_hash: str,
-    source_file: str,
-    line_offset: int,
-    place: tuple[int, int],
-    category: int,
-    told: Said,
-    task: int,
-    own: bytes,
-    today: int,
-    flags: int,
-) -> bytes:
-    """One fact as bytes: the raw line that it names; its ``place`` (its file's number, and its
-    own there); what it claims and says."""
-    line = line_offset if 0 <= line_offset < NOWHERE else NOWHERE
-    whole, text, prompt = told
-    file, row = place
-    return _PACK.pack(
-        half(sig_hash), _log_of(source_file), line, own, whole, text, prompt, task,
-        file, kind, category, today, flags, row,
-    )  # fmt: skip
 
 
 # ------------------------------------------------------------------------------- meeting

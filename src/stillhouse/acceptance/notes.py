@@ -14,12 +14,20 @@ from typing import Final, NamedTuple, Protocol, TypeVar
 import msgspec
 
 from stillhouse.acceptance import gates
-from stillhouse.acceptance.facts import NO_HASH, NOTHING, UNKNOWN, Said, half, log_key, pack
+from stillhouse.acceptance.facts import (
+    NO_HASH,
+    NOTHING,
+    NOWHERE,
+    PACK,
+    UNKNOWN,
+    Said,
+    half,
+    log_of,
+)
 from stillhouse.acceptance.verdicts import MOST, Fault, RawLine
 from stillhouse.interfaces import Store
 from stillhouse.lake import MAX_LINE_BYTES, UNIT_BYTES, ByteRange, read_lines
 from stillhouse.records import Record
-from stillhouse.sources import stem_from_source_file
 
 R = TypeVar("R", bound=Record)
 
@@ -111,12 +119,21 @@ class Notes:
         today: int = UNKNOWN,
         flags: int = 0,
     ) -> None:
-        """Note a fact of a line."""
-        place = (self.unit.number, row)
+        """Note a fact of a line: the raw line that it names, its number, what it claims and says.
+
+        This is called for every line of a lake, so it does all by itself.
+        """
+        try:
+            sig = bytes.fromhex(at.sig_hash)  # 16 bytes of it are kept
+        except ValueError:
+            sig = NO_HASH
+        line = at.line_offset
+        if not 0 <= line < NOWHERE:
+            line = NOWHERE
         self._facts.append(
-            pack(
-                kind, at.sig_hash, at.source_file, at.line_offset, place,
-                category, told, task, own, today, flags,
+            PACK.pack(
+                sig, log_of(at.source_file), line, own, *told, task,
+                self.unit.number, kind, category, today, flags, row,
             )
         )  # fmt: skip
 
@@ -206,4 +223,4 @@ def named(line: bytes) -> Named | None:
 def _numbers(at: Named) -> RawLine:
     """A raw line as a fault has it."""
     sig = int.from_bytes(half(at.sig_hash)[:8], "little")
-    return log_key(stem_from_source_file(at.source_file)), at.line_offset, sig
+    return log_of(at.source_file), at.line_offset, sig
