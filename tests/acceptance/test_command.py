@@ -45,7 +45,7 @@ def test_a_red_gate_names_rows_and_a_way_out(root: Path, capfd: pytest.CaptureFi
     assert f"{SFT}:1  run run-" in said
     assert "its evidence says something else" in said
     assert "`stillhouse run` writes from the raw logs what does not hold" in said
-    assert "its rows are those of gate 12" in said
+    assert "it rests on what gate 12 found" in said
     assert said.splitlines()[-1] != ALL
     assert json.loads((root / REPORT_PATH).read_bytes())["ok"] is False
 

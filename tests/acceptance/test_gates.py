@@ -611,7 +611,7 @@ def test_of_a_tampered_row_its_own_gate_tells(clean: Store, tmp_path: Path, name
     receipted = next(one for one in report.gates if one.number == 13)
     if name not in UNRECEIPTED | ELSEWHERE_TOO:
         assert receipted.verdict == "blocked"
-        assert f"rows are those of gate {gate}" in receipted.detail
+        assert f"it rests on what gate {gate} found" in receipted.detail
         assert receipted.offences
 
 

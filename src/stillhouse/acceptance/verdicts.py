@@ -114,33 +114,44 @@ class Docket:
 
 
 class _Charges:
-    """What has been charged so far."""
+    """What has been charged so far, and to which gate."""
 
     def __init__(self) -> None:
-        self._rows: set[tuple[str, int | None]] = set()
-        self._files: set[str] = set()
-        self._raw: set[tuple[int, int]] = set()
-        self._sigs: set[int] = set()
+        self._rows: dict[tuple[str, int | None], int] = {}
+        self._files: dict[str, int] = {}
+        self._raw: dict[tuple[int, int], int] = {}
+        self._sigs: dict[int, int] = {}
 
-    def explain(self, fault: Fault) -> bool:
-        """Whether an earlier check answers for a fault: it found one in the same row, in the same
-        file as a whole, or in a row of the same raw line."""
-        return (
-            (fault.path, fault.line) in self._rows
-            or (fault.path, None) in self._rows
-            or (fault.line is None and fault.path in self._files)
-            or any((log, line) in self._raw or sig in self._sigs for log, line, sig in fault.lines)
-        )
+    def gate_of(self, fault: Fault) -> int:
+        """The gate that answers for a fault already; 0 for none. It found one in the same row, in
+        the same file as a whole, or in a row of the same raw line."""
+        gate = self._rows.get((fault.path, fault.line)) or self._rows.get((fault.path, None))
+        if gate is None and fault.line is None:
+            gate = self._files.get(fault.path)
+        for log, line, sig in () if gate else fault.lines:
+            gate = gate or self._raw.get((log, line)) or self._sigs.get(sig)
+        return gate or 0
 
-    def charge(self, faults: Iterable[Fault]) -> None:
+    def charge(self, gate: int, faults: Iterable[Fault]) -> None:
         """Note what these faults are about."""
         for fault in faults:
-            self._rows.add((fault.path, fault.line))
-            self._files.update((fault.path, *fault.beside))
+            self._rows.setdefault((fault.path, fault.line), gate)
+            for path in (fault.path, *fault.beside):
+                self._files.setdefault(path, gate)
             for log, line, sig in fault.lines:
-                self._raw.add((log, line))
+                self._raw.setdefault((log, line), gate)
                 if sig:
-                    self._sigs.add(sig)
+                    self._sigs.setdefault(sig, gate)
+
+
+class _Heard:
+    """What was heard of one gate: faults of its own, and those that others answer for."""
+
+    def __init__(self) -> None:
+        self.own: list[Fault] = []
+        self.others: list[Fault] = []
+        self.answering: set[int] = set()
+        self.failures = 0
 
 
 def judge(
@@ -149,44 +160,37 @@ def judge(
     """A verdict a gate. ``order`` has the checks, with the number of their gate, as they are
     heard: a gate may have several."""
     charges = _Charges()
-    fresh: dict[int, list[Fault]] = {gate.number: [] for gate in gates}
-    explained: dict[int, list[Fault]] = {gate.number: [] for gate in gates}
-    answering: dict[int, int] = {}
-    failures: Counter[int] = Counter()
+    heard = {gate.number: _Heard() for gate in gates}
     for check, number in order:
-        failures[number] += docket.failures[check]
-        found = docket.faults.get(check, [])
-        new = [fault for fault in found if not charges.explain(fault)]
-        explained[number] += [fault for fault in found if charges.explain(fault)]
-        fresh[number] += new
-        charges.charge(new)
-        if new:
-            answering.setdefault(number, number)
-    red = ", ".join(str(number) for number in sorted(answering))
-    return [
-        _result(gate, fresh[gate.number], explained[gate.number], failures[gate.number], red,
-                docket.checked[gate.number])
-        for gate in gates
-    ]  # fmt: skip
+        of_gate = heard[number]
+        of_gate.failures += docket.failures[check]
+        own = []
+        for fault in docket.faults.get(check, ()):
+            if answering := charges.gate_of(fault):
+                of_gate.others.append(fault)
+                of_gate.answering.add(answering)
+            else:
+                own.append(fault)
+        # Together, and after all were heard: faults of one check do not excuse one another.
+        charges.charge(number, own)
+        of_gate.own += own
+    return [_result(gate, heard[gate.number], docket.checked[gate.number]) for gate in gates]
 
 
-def _result(
-    gate: Gate, fresh: list[Fault], explained: list[Fault], failures: int, red: str, checked: int
-) -> GateResult:
-    verdict: GateVerdict = "red" if fresh else "blocked" if explained else "ok"
-    detail = {
-        "ok": "",
-        "red": gate.way_out,
-        "blocked": f"not judged: its rows are those of gate {red}; mend that, and accept again",
-    }[verdict]
-    shown = (fresh or explained)[:SHOWN]
+def _result(gate: Gate, heard: _Heard, checked: int) -> GateResult:
+    verdict: GateVerdict = "red" if heard.own else "blocked" if heard.others else "ok"
+    detail = gate.way_out if heard.own else ""
+    if verdict == "blocked":
+        others = ", ".join(str(number) for number in sorted(heard.answering))
+        detail = f"not judged: it rests on what gate {others} found; mend that and accept again"
+    shown = (heard.own or heard.others)[:SHOWN]
     return GateResult(
         number=gate.number,
         name=gate.name,
         claim=gate.claim,
         verdict=verdict,
         checked=checked,
-        failures=failures,
+        failures=heard.failures,
         offences=[Offence(path=one.path, line=one.line, detail=one.detail) for one in shown],
         detail=detail,
     )
