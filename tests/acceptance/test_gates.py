@@ -342,6 +342,12 @@ def a_rejected_row_relabelled_in_its_scored_run(store: Store) -> None:
     append(store, SFT, run.sample())
 
 
+@fault(6, "a sample whose evidence is rejected, and never trains")
+def a_verdict_that_was_turned(store: Store) -> None:
+    run = Run(store, "mode_experiments", 0)
+    change(store, run.scored, run.at, category="rejected")
+
+
 @fault(6, "a sample whose evidence is needs_human_review, and never trains")
 def a_row_that_awaits_review(store: Store) -> None:
     append(store, SFT, Run(store, "scrum_reviews", 3).sample())
@@ -583,8 +589,8 @@ TAMPERED: dict[str, Plant] = {
 UNRECEIPTED = {"a_row_that_nobody_read", "a_baseline_that_is_no_number"}
 """Faults in files that are not receipted, or not so far."""
 
-ELSEWHERE_TOO = {"a_rejected_row_relabelled_in_its_scored_run"}
-"""Faults for which a second file was edited, whose rows tell nothing."""
+ELSEWHERE_TOO = {"a_rejected_row_relabelled_in_its_scored_run", "a_verdict_that_was_turned"}
+"""Faults that show in the rows of another file than was edited."""
 
 
 @pytest.mark.parametrize("name", TAMPERED)

@@ -71,6 +71,12 @@ OF_LAKE: Final[Sequence[tuple[Callable[[View], Judged], int]]] = (
 """Judged of the lake as a whole."""
 
 ORDER: Final[tuple[tuple[str, int], ...]] = (
+    # What must never train comes first: nothing else that is wrong with a row excuses it.
+    ("firewall", 6),
+    ("opt_in", 8),
+    ("no_extraction", 9),
+    ("content_firewall", 7),
+    # Then what is said of one row, before what follows from it.
     ("explained", 5),
     ("substance", 10),
     ("pairs", 11),
@@ -78,14 +84,11 @@ ORDER: Final[tuple[tuple[str, int], ...]] = (
     ("anchored", 3),
     ("accounted", 1),
     ("scored_once", 4),
-    ("firewall", 6),
-    ("opt_in", 8),
-    ("no_extraction", 9),
-    ("content_firewall", 7),
     ("traceable", 12),
     ("settled", 1),
+    # Files as a whole, and what is made of them.
     ("receipted", 13),
     ("receipts_valid", 2),
     ("alarms_work", 16),
 )
-"""In which order checks are heard, the most specific first (`verdicts`)."""
+"""In which order checks are heard, with the number of their gate (see `verdicts`)."""

@@ -220,7 +220,8 @@ def _answers(met: Meeting) -> Facts:
     review &= (met.evidence("flags") & kind_of.NO_VERDICT) == 0
     rejected = met.is_category("rejected")
     against = met.of(kind_of.EVIDENCE) & (rejected | review)
-    taught = met.of(*kind_of.TAUGHT)
+    # What has such a verdict itself is for gates 6, 11 and 12.
+    taught = met.of(*kind_of.TAUGHT) & ~(rejected | review)
     text = np.where(taught & known, met.evidence("text"), met.facts["text"])
     whole = met.facts["whole"]
     parts = []
