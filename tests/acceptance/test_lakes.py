@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import shutil
 from pathlib import Path
 
@@ -19,18 +20,15 @@ from stillhouse.receipts import verify_lake
 from stillhouse.state import STATE_PATH, seal
 from stillhouse.storage import LocalStore, MemoryStore
 from tests import runs
-from tests.acceptance.planting import by_files_alone, judged
+from tests.acceptance.planting import by_files_alone, copy_of, judged
 from tests.acceptance.test_gates import ROWS, offences, red, scrum
-from tests.exports.lakes import (
-    LATER,
-    NOW,
-    distilled,
-    lake,
-    line_of,
-    loaded,
-    put,
-    run,
-)
+from tests.exports.lakes import LATER, NOW, distilled, lake, line_of, loaded, paths, put, run
+
+
+@pytest.fixture(scope="module")
+def sound() -> Store:
+    """A lake that was run once."""
+    return distilled(ROWS)
 
 
 def _holds(store: Store, scratch: Path) -> None:
@@ -217,6 +215,38 @@ def test_secrets_are_not_told(tmp_path: Path) -> None:
     assert red(report) == [4]
     assert "[REDACTED:" in offences(report, 4)[0]
     assert secret not in str(report)
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_no_edit_of_a_file_goes_by(sound: Store, tmp_path: Path, seed: int) -> None:
+    """Whatever is done to the bytes of whatever file: some gate is red, and none fails."""
+    chance = random.Random(seed)
+    files = [path for path in paths(sound, "") if not path.startswith(".stillhouse")]
+    files = [path for path in files if sound.read(path)]
+    for _ in range(10):
+        path = chance.choice(files)
+        before = sound.read(path)
+        data = bytearray(before)
+        at = chance.randrange(len(data))
+        end = at + chance.randrange(1, 300)
+        match chance.randrange(5):
+            case 0:
+                data[at] ^= 1 << chance.randrange(8)
+            case 1:
+                del data[at:]
+            case 2:
+                data[at:at] = chance.randbytes(1)
+            case 3:
+                del data[at:end]
+            case 4:
+                data[at:end] = data[at:end][::-1]
+        if data == before:
+            continue
+        store = copy_of(sound)
+        put(store, path, bytes(data))
+        report = by_files_alone(store, tmp_path)
+        assert red(report), f"{path}: {bytes(data)[at - 20 : at + 20]!r}"
+        assert not report.ok
 
 
 def test_files_are_cut_at_line_ends(tmp_path: Path) -> None:
