@@ -31,7 +31,7 @@ def _view(scratch: Path, deaf: frozenset[int] = frozenset()) -> View:
             passed=0, ok=False,
         )  # fmt: skip
 
-    return View(MemoryStore(), InlineEngine(), NOW, "a test", scratch, silent, again)
+    return View(MemoryStore(), InlineEngine(), NOW, "a test", None, scratch, silent, again)
 
 
 def test_every_planted_fault_is_found(tmp_path: Path) -> None:

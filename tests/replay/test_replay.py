@@ -196,9 +196,8 @@ def test_another_version_is_the_reason_where_the_receipt_names_another(tmp_path:
     done = by(site, "replay", root)
     assert {one["why"] for one in done["parted"]} == {"version", "follows"}
     assert "stillhouse 9.9.9" in done["parted"][0]["detail"]
-    # A version that changes no rule parts where it is named, and nowhere else.
-    (card,) = again(root, maker=Maker("9.9.9")).parted
-    assert (card.path, card.why) == ("distilled/dataset/README.md", "version")
+    # A version that changes no rule gives the same bytes.
+    assert again(root, maker=Maker("9.9.9")).ok
 
 
 @pytest.mark.parametrize("how", ["gone", "edited", "shortened"])

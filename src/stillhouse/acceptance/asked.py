@@ -32,6 +32,7 @@ class View(NamedTuple):
     engine: Engine
     recorded_at: str
     version: str
+    commit: str | None
     scratch: Path
     progress: Progress
     again: Callable[[Store], AcceptReport]

@@ -25,10 +25,11 @@ from stillhouse.acceptance import facts as kind_of
 from stillhouse.acceptance.alarms import EXPECTED, planted_faults
 from stillhouse.acceptance.asked import Asked, Broken, Found, Judged, View
 from stillhouse.acceptance.facts import Facts, Mask, Meeting, Numbers
-from stillhouse.acceptance.verdicts import Fault
+from stillhouse.acceptance.verdicts import Fault, RawLine
 from stillhouse.errors import ReceiptError, RecordError
 from stillhouse.exports import FILES
 from stillhouse.interfaces import Refusal
+from stillhouse.lake import EVIDENCE, raw_path, stem_of
 from stillhouse.rawjson import read_object
 from stillhouse.receipts import decode_receipt, list_receipts, verify_lake
 from stillhouse.records import (
@@ -41,6 +42,8 @@ from stillhouse.records import (
     decode_types,
     encode,
 )
+from stillhouse.replay import FileParting, Maker, RowParting, replay, run_again
+from stillhouse.storage import LocalStore
 
 R = TypeVar("R", bound=Record)
 
@@ -308,6 +311,63 @@ def receipted(view: View) -> Judged:
         for one in report.problems
     ]
     return Judged(report.files + report.receipts, faults)
+
+
+# --------------------------------------------------------------------- 14 reproducible
+
+
+def reproducible(view: View) -> Judged:
+    """14: a second run in a scratch folder gives the same bytes, from the receipts alone."""
+    upper = LocalStore(view.scratch / "second", create=True)
+    maker = Maker(view.version, view.commit)
+    try:
+        again = replay(view.store, view.engine, upper, view.scratch, maker, progress=view.progress)
+    except ReceiptError as error:
+        return Judged(0, [Fault(error.where, None, error.what)])
+    faults = [
+        Fault(one.path, None, f"cannot be read again as it was: {one.detail}")
+        for one in again.inputs
+    ]
+    for one in again.parted:
+        # What only follows, or lacks its input, has its cause among these already.
+        if one.why in ("version", "rule"):
+            faults += _parted(one)
+    return Judged(again.files, faults)
+
+
+def _parted(one: FileParting) -> list[Fault]:
+    """A fault a row, where all rows that part are at hand; else one of the whole file."""
+    said = f"is not what a second run gives: {one.detail}"
+    if not one.difference.rows or one.difference.rows > len(one.difference.examples):
+        return [Fault(one.path, None, said)]
+    return [
+        Fault(one.path, row.line, said, lines=(_raw_line(row),) if row.source_file else ())
+        for row in one.difference.examples
+    ]
+
+
+def _raw_line(row: RowParting) -> RawLine:
+    return kind_of.log_of(row.source_file), row.line_offset or 0, 0
+
+
+# ----------------------------------------------------------------------- 15 idempotent
+
+
+def idempotent(view: View) -> Judged:
+    """15: running again on the same lake changes nothing."""
+    upper = LocalStore(view.scratch / "again", create=True)
+    try:
+        again = run_again(view.store, view.engine, upper, view.recorded_at, view.progress)
+    except ReceiptError as error:
+        return Judged(0, [Fault(error.where, None, error.what)])
+    # A run mends what is wrong with a file or a log, and writes what was made of it too.
+    logs = {raw_path(stem_of(path)) for path in again.changed if path.startswith(f"{EVIDENCE}/")}
+    rests_on = (*again.changed, *sorted(logs))
+    faults = [
+        Fault(path, None, "running again would write or remove it", rests_on=rests_on)
+        for path in again.changed
+    ]
+    return Judged(again.files, faults)
 
 
 # --------------------------------------------------------------------- 16 alarms work

@@ -41,14 +41,16 @@ def accept(
     *,
     recorded_at: str,
     version: str,
+    commit: str | None = None,
     scratch: Path,
     progress: Progress = silent,
 ) -> AcceptReport:
     """Put a lake through the gates.
 
-    ``recorded_at`` and ``version`` say when and by what; ``scratch`` is a folder for what does
-    not fit in memory. Nothing in the lake is changed. Raises `LakeError` for a lake that was
-    never run or whose last run was interrupted, and `LakeLockedError` while one is under way.
+    ``recorded_at``, ``version`` and ``commit`` say when and by what; ``scratch`` is a folder for
+    what does not fit in memory and for a second run, which takes as much room as the lake's
+    derived files. Nothing in the lake is changed. Raises `LakeError` for a lake that was never
+    run or whose last run was interrupted, and `LakeLockedError` while one is under way.
     """
     check_lake(store)
     if not list_receipts(store) and not any(store.list(EVIDENCE)):
@@ -66,7 +68,7 @@ def accept(
                 way_out="`stillhouse run` finishes that",
             )
         again = partial(by_files, recorded_at=recorded_at, version=version, scratch=scratch)
-        view = View(store, engine, recorded_at, version, scratch, progress, again)
+        view = View(store, engine, recorded_at, version, commit, scratch, progress, again)
         return _through(view, table.OF_LAKE)
 
 
@@ -83,7 +85,7 @@ def by_files(store: Store, *, recorded_at: str, version: str, scratch: Path) -> 
         raise LakeError("a trial is not tried again", where=store.url)
 
     engine = InlineEngine()
-    view = View(store, engine, recorded_at, version, scratch, silent, never)
+    view = View(store, engine, recorded_at, version, None, scratch, silent, never)
     return _through(view, _BY_RECEIPT)
 
 

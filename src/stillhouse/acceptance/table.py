@@ -40,6 +40,10 @@ GATES: Final[tuple[Gate, ...]] = (
          _RUN),
     Gate(13, "receipted", "every file is in a receipt and has its hash",
          "`stillhouse verify` names the bytes; `stillhouse run` writes the file anew"),
+    Gate(14, "reproducible", "a second run in a scratch folder gives the same bytes",
+         "`stillhouse replay LAKE` shows rows and reasons; `stillhouse run` makes them anew"),
+    Gate(15, "idempotent", "running again on the same lake changes nothing",
+         "`stillhouse run` brings the lake up to date"),
     Gate(16, "alarms work", "planted faults are each caught by the gate that should",
          "The gates of this version cannot be trusted: report it"),
 )  # fmt: skip
@@ -66,6 +70,8 @@ OF_MEETINGS: Final[Sequence[tuple[Callable[[Meeting, Asked], Found], int, tuple[
 OF_LAKE: Final[Sequence[tuple[Callable[[View], Judged], int]]] = (
     (gates.receipted, 13),
     (gates.receipts_valid, 2),
+    (gates.reproducible, 14),
+    (gates.idempotent, 15),
     (gates.alarms_work, 16),
 )
 """Judged of the lake as a whole."""
@@ -89,6 +95,9 @@ ORDER: Final[tuple[tuple[str, int], ...]] = (
     # Files as a whole, and what is made of them.
     ("receipted", 13),
     ("receipts_valid", 2),
+    # Runs of the program, in which everything above shows too.
+    ("reproducible", 14),
+    ("idempotent", 15),
     ("alarms_work", 16),
 )
 """In which order checks are heard, with the number of their gate (see `verdicts`)."""

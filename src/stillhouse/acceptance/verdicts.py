@@ -79,7 +79,8 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
     """What a check found: an offence, and what it rests on.
 
     ``lines`` are the raw lines that the row was made of, where they are known: rows of one raw
-    line share their faults. ``beside`` are files that are as the fault makes them.
+    line share their faults. ``beside`` are files that are as the fault makes them. ``rests_on``
+    are files that this fault may only follow from: what answers for one of them answers for it.
     """
 
     path: str
@@ -87,6 +88,7 @@ class Fault(msgspec.Struct, frozen=True, array_like=True):
     detail: str
     lines: tuple[RawLine, ...] = ()
     beside: tuple[str, ...] = ()
+    rests_on: tuple[str, ...] = ()
 
 
 class Gate(NamedTuple):
@@ -121,20 +123,29 @@ class _Charges:
         self._files: dict[str, int] = {}
         self._raw: dict[tuple[int, int], int] = {}
         self._sigs: dict[int, int] = {}
+        self._heard: dict[str, int] = {}
 
     def gate_of(self, fault: Fault) -> int:
         """The gate that answers for a fault already; 0 for none. It found one in the same row, in
-        the same file as a whole, or in a row of the same raw line."""
+        the same file as a whole, in a row of the same raw line, or in a file it rests on."""
         gate = self._rows.get((fault.path, fault.line)) or self._rows.get((fault.path, None))
         if gate is None and fault.line is None:
             gate = self._files.get(fault.path)
         for log, line, sig in () if gate else fault.lines:
             gate = gate or self._raw.get((log, line)) or self._sigs.get(sig)
+        for path in () if gate else fault.rests_on:
+            gate = gate or self._heard.get(path)
         return gate or 0
+
+    def hear(self, gate: int, fault: Fault) -> None:
+        """Note which gate answers for a fault, be it one of its own or of another."""
+        for path in (fault.path, *fault.beside):
+            self._heard.setdefault(path, gate)
 
     def charge(self, gate: int, faults: Iterable[Fault]) -> None:
         """Note what these faults are about."""
         for fault in faults:
+            self.hear(gate, fault)
             self._rows.setdefault((fault.path, fault.line), gate)
             for path in (fault.path, *fault.beside):
                 self._files.setdefault(path, gate)
@@ -169,6 +180,7 @@ def judge(
             if answering := charges.gate_of(fault):
                 of_gate.others.append(fault)
                 of_gate.answering.add(answering)
+                charges.hear(answering, fault)
             else:
                 own.append(fault)
         # Together, and after all were heard: faults of one check do not excuse one another.

@@ -66,6 +66,7 @@ def _accept(store: Store, pool: Engine, hears: Progress) -> AcceptReport:
             pool,
             recorded_at=config.now(),
             version=config.version(),
+            commit=config.git_commit(),
             scratch=scratch,
             progress=hears,
         )

@@ -7,19 +7,23 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from stillhouse.exports import ExportOptions
+from stillhouse.distil import read_raw, score_pending
+from stillhouse.exports import ExportOptions, export
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import PRIVATE, SCORED
-from stillhouse.pipeline import export_lake, make_evidence, score_evidence
+from stillhouse.pipeline import open_work
+from stillhouse.recall import reissue
 from stillhouse.replay.told import Told, export_steps, read_told
 from stillhouse.storage.overlay import OverlayStore
 from stillhouse.work import Progress, silent
 
 
 class Rerun(NamedTuple):
-    """What a further run would change: paths of the lake; and what it had to say."""
+    """What a further run would change: paths of the lake, of the ``files`` that receipts name;
+    and what it had to say."""
 
     changed: list[str]
+    files: int
     notes: list[str]
 
 
@@ -33,15 +37,20 @@ def run_again(
     Raises `ReceiptError` when there is no receipt, or one does not hold.
     """
     told = read_told(store, None)
+    scores = any(path.startswith(f"{SCORED}/") for path in told.claims)
     view = OverlayStore(store, upper)
-    reports = [make_evidence(view, engine, recorded_at, progress)]
-    if any(path.startswith(f"{SCORED}/") for path in told.claims):
-        reports.append(score_evidence(view, engine, recorded_at, progress))
-    for kinds, options in _exports(told):
-        reports.append(export_lake(view, engine, kinds, options, recorded_at, progress))
+    with open_work(view, engine, recorded_at, progress) as work:
+        if scores:
+            score_pending(work, raw_follows=True)
+            work.commit()
+        read_raw(work, with_scores=scores)
+        work.commit()
+        reissue(work)
+        for kinds, options in _exports(told):
+            export(work, kinds, options)
+            work.commit()
     changed = [path for path in view.changes() if not path.startswith(f"{PRIVATE}/")]
-    notes = [note for report in reports for note in report.notes]
-    return Rerun(changed, list(dict.fromkeys(notes)))
+    return Rerun(changed, len(told.claims), work.notes)
 
 
 def _exports(told: Told) -> list[tuple[list[str], ExportOptions]]:

@@ -21,7 +21,7 @@ from stillhouse.receipts import Claim, Receipt, check_claim
 from stillhouse.records import Record
 from stillhouse.replay.rows import Difference, compare
 from stillhouse.replay.second import Maker
-from stillhouse.replay.told import Told
+from stillhouse.replay.told import Told, version_of
 from stillhouse.state import FileState
 
 Why = Literal["input", "version", "rule", "follows"]
@@ -114,7 +114,7 @@ class Seen:
         if stage in _STAGES and stem_of(path) in self._lost:
             return "input", self._lost[stem_of(path)]
         by = receipt.predicate.run_details.builder.version if receipt else {}
-        made = Maker(by.get("stillhouse", ""), by.get("commit"))
+        made = Maker(version_of(receipt) if receipt else "", by.get("commit"))
         done = _STAGES.get(stage, "exported")
         if receipt and made != self._maker:
             return "version", f"{done} by {made.words()}, again by {self._maker.words()}"

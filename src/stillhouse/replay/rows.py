@@ -90,6 +90,7 @@ class _Key(msgspec.Struct):
     """All that tells rows of one file apart, whichever record they are."""
 
     provenance: _Origin | None = None
+    origins: list[_Origin] = []
     rejected_provenance: _Origin | None = None
     chunk: int = 0
     source_file: str = ""
@@ -103,7 +104,8 @@ _DECODER: Final = msgspec.json.Decoder(_Key)
 def _keys(store: Store, path: str) -> _Keys:
     """Of each line a key, equal for the rows of two files that are the same row, and its hash.
 
-    Rows that say nothing of their origin (the dataset's own) are matched by their number.
+    Rows that say nothing of their origin (the dataset's own, but for their lineage) are matched by
+    their number.
     """
     found: list[tuple[int, int]] = []
     blocks: list[_Keys] = []
@@ -150,18 +152,26 @@ def _lines(store: Store, path: str, wanted: set[int]) -> dict[int | None, bytes]
 
 
 def _parting(at: int | None, now: int | None, was: bytes | None, new: bytes | None) -> RowParting:
-    old, fresh = _row(was), _row(new)
-    origin = (fresh or old).get("provenance") or fresh or old
-    source, offset = origin.get("source_file"), origin.get("line_offset")
-    fields = dict(_changes(old, fresh)) if was is not None and new is not None else {}
+    fields = dict(_changes(_row(was), _row(new))) if was is not None and new is not None else {}
+    origin = _origin(was if new is None else new)
     return RowParting(
         what="added" if was is None else "missing" if new is None else "changed",
         line=None if at is None else at + 1,
         replayed_line=None if now is None else now + 1,
-        source_file=source if isinstance(source, str) else "",
-        line_offset=offset if isinstance(offset, int) else None,
+        source_file=origin.source_file,
+        line_offset=origin.line_offset if origin.line_offset >= 0 else None,
         fields=fields,
     )
+
+
+def _origin(line: bytes | None) -> _Origin:
+    """The raw line that a row comes from; of a pair that of its chosen side."""
+    try:
+        key = _DECODER.decode(line or b"")
+    except (msgspec.DecodeError, UnicodeDecodeError):
+        return _Origin()
+    own = _Origin(key.source_file, key.line_offset)
+    return key.provenance or (key.origins[0] if key.origins else own)
 
 
 def _row(line: bytes | None) -> dict[str, Any]:

@@ -60,13 +60,15 @@ def second_run(
     scores = any(path.startswith(f"{SCORED}/") for path in told.claims)
     notes: list[str] = []
     view = OverlayStore(store, upper, shown)
-    for recorded_at, kinds, options in [Step(told.first, [], ExportOptions()), *export_steps(told)]:
+    reading = Step(told.first, maker.version, [], ExportOptions())
+    for recorded_at, version, kinds, options in [reading, *export_steps(told)]:
         work = Work(
             view,
             state,
             engine,
             recorded_at=recorded_at,
-            version=maker.version,
+            # As the receipt has it, like its time: the dataset's card names it.
+            version=version,
             scratch=scratch,
             git_commit=maker.commit,
             progress=progress,

@@ -155,9 +155,10 @@ def unchained(told: Told) -> Iterator[tuple[str, str]]:
 
 
 class Step(NamedTuple):
-    """One run of exports: when, which, and how."""
+    """One run of exports: when, by which version, which, and how."""
 
     recorded_at: str
+    version: str
     kinds: list[str]
     options: ExportOptions
 
@@ -178,8 +179,14 @@ def export_steps(told: Told, *, stale: bool = False) -> list[Step]:
         if receipts:
             kinds = [receipt.parameters.stage for receipt in receipts]
             options = _options(receipts[0], paths[0])
-            steps.append(Step(receipts[0].parameters.recorded_at, kinds, options))
+            recorded_at = receipts[0].parameters.recorded_at
+            steps.append(Step(recorded_at, version_of(receipts[0]), kinds, options))
     return steps
+
+
+def version_of(receipt: Receipt) -> str:
+    """The version of Stillhouse that a receipt names."""
+    return receipt.predicate.run_details.builder.version.get("stillhouse", "")
 
 
 def _options(receipt: Receipt, path: str) -> ExportOptions:
