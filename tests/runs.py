@@ -16,7 +16,7 @@ from typing import Any, BinaryIO
 from stillhouse.demo import write_demo_lake
 from stillhouse.engines import InlineEngine
 from stillhouse.exports import ExportOptions
-from stillhouse.interfaces import Engine, Entry, Sink, Store
+from stillhouse.interfaces import Engine, Entry, Sink, Store, TailCheck
 from stillhouse.pipeline import RunReport, run_lake
 from stillhouse.storage import LocalStore
 
@@ -226,6 +226,14 @@ class WatchedStore:
     def create(self, path: str, data: bytes) -> bool:
         self.seen("create", path, len(data))
         return self.inner.create(path, data)
+
+    def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
+        self.seen("append", path, len(line))
+        self.inner.append_line(path, line, check_tail)
+
+    def truncate(self, path: str, size: int, seen: Entry) -> bool:
+        self.seen("truncate", path, size)
+        return self.inner.truncate(path, size, seen)
 
     def persist(self, paths: Sequence[str]) -> None:
         self.seen("persist", "", len(paths))

@@ -19,7 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stillhouse.errors import ReceiptError, StorageError
-from stillhouse.interfaces import Entry, Sink
+from stillhouse.interfaces import Entry, Sink, TailCheck
 from stillhouse.receipts import (
     BlockHasher,
     FileDigest,
@@ -80,6 +80,12 @@ class Files:
         raise AssertionError("verification never writes")
 
     def create(self, path: str, data: bytes) -> bool:
+        raise AssertionError("verification never writes")
+
+    def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
+        raise AssertionError("verification never writes")
+
+    def truncate(self, path: str, size: int, seen: Entry) -> bool:
         raise AssertionError("verification never writes")
 
     def persist(self, paths: Sequence[str]) -> None:

@@ -89,6 +89,11 @@ class Entry(NamedTuple):
     fingerprint: str
 
 
+TailCheck = Callable[[bytes, int], None]
+"""Told of the bytes after a file's last line end, and where they begin; raises when they are
+no whole line."""
+
+
 class Store(Protocol):
     """Plain files under one root. Paths are relative, use ``/``, and never leave the root.
 
@@ -122,6 +127,16 @@ class Store(Protocol):
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a small file only if none is there; ``False`` when one is (conditional put)."""
+
+    def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
+        """Add one line to a small file, whole or not at all, also while others do; the file is
+        made when it is missing, and the line is on disk on return. ``line`` comes without its
+        line end. Where the file's last line has none, ``check_tail`` is asked first: it raises,
+        and nothing is changed, or that line end is written too."""
+
+    def truncate(self, path: str, size: int, seen: Entry) -> bool:
+        """Cut a small file to its first ``size`` bytes if it is still the one that was ``seen``;
+        ``False``, and nothing is changed, when it is not."""
 
     def persist(self, paths: Sequence[str]) -> None:
         """When it returns, these files are on disk, and so are their names in their folders.

@@ -34,6 +34,7 @@ from obstore.exceptions import AlreadyExistsError, BaseError, NotFoundError, Pre
 from stillhouse.errors import LakeLockedError
 from stillhouse.records import utc_text
 from stillhouse.storage.paths import LOCK_PATH, PRIVATE, TEMP_PREFIX, TEMP_SUFFIX
+from stillhouse.storage.service import version_mark
 
 LEASE_SECONDS: Final = 60.0
 
@@ -118,12 +119,12 @@ class Lease:
                 return
             if text.token == self._text.token:
                 # Our own put, whose answer was lost on the way and which was sent again.
-                self._mark = _mark(meta)
+                self._mark = version_mark(meta)
                 return
             age = (self._service_time() - meta["last_modified"]).total_seconds()
             if age <= text.seconds:
                 raise self._held(text)
-            self._mark = self._put(_mark(meta))
+            self._mark = self._put(version_mark(meta))
         except _LOST:
             raise self._held(text) from None
 
@@ -148,7 +149,7 @@ class Lease:
             text, meta = self._read()
         except (BaseError, OSError):
             return False
-        self._mark = _mark(meta)
+        self._mark = version_mark(meta)
         return text == self._text
 
     def _let_go(self) -> None:
@@ -162,7 +163,7 @@ class Lease:
     def _put(self, mode: Any) -> Any:
         data = msgspec.json.encode(self._text)
         done = obstore.put(self._client, LOCK_PATH, data, mode=mode, use_multipart=False)
-        return _mark(done)
+        return version_mark(done)
 
     def _read(self) -> tuple[LeaseText, Any]:
         found = obstore.get(self._client, LOCK_PATH)
@@ -189,8 +190,3 @@ class Lease:
             way_out=f"Wait until it ends. If it died, its lock ends {text.seconds:.0f} s "
             "after its last sign of life.",
         )
-
-
-def _mark(meta: Any) -> Any:
-    """What a conditional put names a version by: ETag, and version where there is one."""
-    return {key: meta[key] for key in ("e_tag", "version") if meta[key] is not None}

@@ -32,8 +32,9 @@ from pathlib import Path
 from typing import BinaryIO, Final
 
 from stillhouse.errors import LakeError, LakeLockedError, StorageError
-from stillhouse.interfaces import Entry, Sink
+from stillhouse.interfaces import Entry, Sink, TailCheck
 from stillhouse.records import utc_text
+from stillhouse.storage.append import append_line, truncate
 from stillhouse.storage.disk import (
     FileSink,
     make_folders,
@@ -211,6 +212,22 @@ class LocalStore:
             except OSError as error:
                 raise disk_error(error, "write", target) from None
         return True
+
+    def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
+        """Add one line by one write under a lock on the file, see `stillhouse.storage.append`."""
+        full = self._at(path)
+        try:
+            append_line(self._readable(path) if os.path.lexists(full) else full, line, check_tail)
+        except OSError as error:
+            raise disk_error(error, "add a line", full) from None
+
+    def truncate(self, path: str, size: int, seen: Entry) -> bool:
+        """Cut a file that is still the one that was seen, in place, under the same lock."""
+        full = self._readable(path)
+        try:
+            return truncate(full, size, lambda status: _entry(path, status) == seen)
+        except OSError as error:
+            raise disk_error(error, "cut", full) from None
 
     def persist(self, paths: Sequence[str]) -> None:
         """Many files: the whole file system is told once. Few: each, and its folder."""

@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import hashlib
 import io
+import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
 from stillhouse.errors import LakeLockedError, StorageError
-from stillhouse.interfaces import Entry, Sink
+from stillhouse.interfaces import Entry, Sink, TailCheck
+from stillhouse.storage.append import with_line
 from stillhouse.storage.paths import checked, checked_prefix, range_problem
 
 
@@ -27,6 +29,7 @@ class MemoryStore:
         self._url = url
         self._files: dict[str, bytes] = {}
         self._holder: str | None = None
+        self._changing = threading.Lock()
 
     @classmethod
     def named(cls, url: str) -> MemoryStore:
@@ -91,6 +94,20 @@ class MemoryStore:
         if checked(path, self._url) in self._files:
             return False
         self._files[path] = bytes(data)
+        return True
+
+    def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
+        """Add one line to a file."""
+        with self._changing:
+            old = self._files.get(checked(path, self._url), b"")
+            self._files[path] = with_line(old, line, check_tail)
+
+    def truncate(self, path: str, size: int, seen: Entry) -> bool:
+        """Cut a file that is still the one that was seen."""
+        with self._changing:
+            if self.stat(path) != seen:
+                return False
+            self._files[path] = self._files[path][:size]
         return True
 
     def persist(self, paths: Sequence[str]) -> None:

@@ -13,14 +13,19 @@ clear. `publish` is a copy at the server and a delete: a crash between leaves bo
 publishing again is safe. A request whose answer was lost is sent again, so `create` may say
 ``False`` of a file that its own first try made.
 
-This module never keeps a whole file in memory, and never waits for minutes on a service that
-does not answer.
+A line is added by writing the object anew, on the condition that it is still the version that
+was read; of two writers one is told no, and reads again. This is for small files.
+
+But for that, this module never keeps a whole file in memory; it never waits for minutes on a
+service that does not answer.
 """
 
 from __future__ import annotations
 
 import io
+import random
 import shutil
+import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -30,7 +35,8 @@ import obstore
 from obstore.exceptions import AlreadyExistsError, PreconditionError
 
 from stillhouse.errors import LakeChangedError, LakeError, StorageError
-from stillhouse.interfaces import Entry, Sink
+from stillhouse.interfaces import Entry, Sink, TailCheck
+from stillhouse.storage.append import with_line
 from stillhouse.storage.lease import LEASE_SECONDS, Lease
 from stillhouse.storage.paths import checked, checked_prefix, is_temporary, range_problem
 from stillhouse.storage.service import (
@@ -41,11 +47,15 @@ from stillhouse.storage.service import (
     open_client,
     past_the_end,
     refusal,
+    version_mark,
 )
 from stillhouse.storage.upload import UploadSink
 
 _READ_BLOCK: Final = 8 << 20
 _READ_HERE_AND_THERE: Final = 64 << 10
+_APPEND_TRIES: Final = 200
+_APPEND_PAUSE: Final = 0.2
+"""Seconds that a writer who was too late waits at most: someone else's line went in."""
 _COPY_LIMIT: Final = 5 << 30
 """The largest object that S3 copies in one request; a larger one is streamed through here."""
 
@@ -175,6 +185,34 @@ class ObjectStore:
             raise refusal(error, "write", self._at(path)) from None
         return True
 
+    def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
+        """Add one line by compare and swap; a service that ignores conditions loses lines."""
+        checked(path, self._url)
+        tried = b""
+        for _ in range(_APPEND_TRIES):
+            old, mark = self._version(path)
+            if tried and old.startswith(tried):
+                # Our own put, whose answer was lost on the way and which was sent again. (Or
+                # the same line of another, put at that very place: then one of them is enough.)
+                return
+            tried = with_line(old, line, check_tail)
+            if self._swap(path, tried, mark):
+                return
+            time.sleep(random.uniform(0, _APPEND_PAUSE))
+        raise StorageError(
+            f"cannot add a line: other writers were faster {_APPEND_TRIES} times",
+            where=self._at(path),
+            way_out="Run again when fewer write to it.",
+        )
+
+    def truncate(self, path: str, size: int, seen: Entry) -> bool:
+        """Write the first ``size`` bytes over the version that was seen."""
+        checked(path, self._url)
+        old, mark = self._version(path)
+        if mark is None or mark.get("e_tag") != seen.fingerprint:
+            return False
+        return self._swap(path, old[:size], mark)
+
     def persist(self, paths: Sequence[str]) -> None:
         """An object that the service took is durable: nothing to do."""
         for path in paths:
@@ -227,6 +265,29 @@ class ObjectStore:
             self._lease = None
 
     # --------------------------------------------------------------------------- parts
+
+    def _version(self, path: str) -> tuple[bytes, Any]:
+        """An object's bytes and what a conditional put calls this version of it; None as the
+        latter when there is no object."""
+        try:
+            found = obstore.get(self._client, path)
+            return found.bytes().to_bytes(), version_mark(found.meta)
+        except MISSING:
+            return b"", None
+        except FAILURES as error:
+            raise refusal(error, "read", self._at(path)) from None
+
+    def _swap(self, path: str, data: bytes, mark: Any) -> bool:
+        """Write an object over the version named, or over none; False when it is another."""
+        self._still_ours()
+        mode: Any = "create" if mark is None else mark
+        try:
+            obstore.put(self._client, path, data, mode=mode, use_multipart=False)
+        except (AlreadyExistsError, PreconditionError, *MISSING):
+            return False
+        except FAILURES as error:
+            raise refusal(error, "write", self._at(path)) from None
+        return True
 
     def _still_ours(self) -> None:
         """A writer that lost its lease must not change what another now writes."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 import os
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 from obstore.exceptions import (
@@ -133,6 +133,11 @@ def refusal(error: Exception, doing: str, where: str) -> StorageError:
     found = _CODE.search(text), _MESSAGE.search(text), _STATUS.search(text)
     words = ", ".join(match[1] for match in found if match) or text.partition("\n")[0][:200]
     return StorageError(f"cannot {doing}: {words}", where=where, way_out="Run again.")
+
+
+def version_mark(meta: Any) -> Any:
+    """What a conditional put names a version by: ETag, and version where there is one."""
+    return {key: meta[key] for key in ("e_tag", "version") if meta[key] is not None}
 
 
 def past_the_end(error: Exception) -> bool:
