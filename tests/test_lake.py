@@ -202,7 +202,8 @@ def test_paths_of_partitions() -> None:
 
 
 def test_only_run_logs_are_raw_files(tmp_path: Path) -> None:
-    """Logs come sorted by stem; audit baselines are none; the rest is named."""
+    """Logs come sorted by stem; audit baselines and what was cut off them are none; the rest is
+    named."""
     with pytest.raises(LakeError, match="no such lake"):
         raw_files(LocalStore(tmp_path / "nowhere"))
     with pytest.raises(LakeError, match="has no _kb folder"):
@@ -210,7 +211,7 @@ def test_only_run_logs_are_raw_files(tmp_path: Path) -> None:
     (tmp_path / "_kb" / "deeper").mkdir(parents=True)
     for name in ("b", "a", "audit_baselines", "deeper/c"):
         (tmp_path / "_kb" / f"{name}.jsonl").write_text("{}\n")
-    for name in ("notes.md", ".jsonl", ".b.jsonl"):
+    for name in ("notes.md", ".jsonl", ".b.jsonl", "audit_baselines.jsonl.torn-0123456789ab"):
         (tmp_path / "_kb" / name).write_text("{}\n")
     found, odd = raw_files(LocalStore(tmp_path))
     assert [raw.stem for raw in found] == ["a", "b"]

@@ -23,6 +23,7 @@ from stillhouse.fields import field_problems, json_type
 from stillhouse.records import (
     CATEGORIES,
     AuditBaseline,
+    BaselineDistribution,
     EvidenceRecord,
     Message,
     PreferenceSample,
@@ -132,6 +133,7 @@ VALID: dict[type[Record], dict[str, Any]] = {
         "line_offset": 0,
         "sig_hash": "a" * 64,
     },
+    BaselineDistribution: {"edges": [0, 1, 2.5], "counts": [3, 0], "nan": 1, "missing": 2},
     AuditBaseline: {"recorded_at": TIME, "metrics": {"p3_accepted": 3}},
 }
 
@@ -204,6 +206,14 @@ WRONG_VALUES: dict[type[Record], dict[str, list[Any]]] = {
         "source_file": [""],
         "line_offset": [-1],
         "sig_hash": ["a"],
+    },
+    BaselineDistribution: {
+        "edges": [[0, 1], [0, 1, 1], [2, 1, 0]],
+        "counts": [[3], [-1, 0]],
+        "labels": [{"a": 1}],
+        "nan": [-1],
+        "clamped": [-1],
+        "missing": [-1],
     },
     AuditBaseline: {"recorded_at": ["soon"]},
 }

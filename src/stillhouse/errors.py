@@ -9,6 +9,7 @@
     ├── ReceiptError                a receipt that cannot be read or trusted
     │   └── NewerReceiptError       it was written by a newer stillhouse
     ├── SignatureError              a key that cannot be used, or what is no signature
+    ├── BaselineError               an audit baseline that cannot be read or trusted
     ├── SourceError                 a source definition (ours or a plugin's) that cannot be used
     ├── EngineError                 a worker died or an engine could not start
     ├── RecordError                 a row that does not validate; carries all its problems
@@ -80,6 +81,10 @@ class NewerReceiptError(ReceiptError):
 
 class SignatureError(StillhouseError):
     """A key cannot be used, or what should be a signature is none."""
+
+
+class BaselineError(StillhouseError):
+    """An audit baseline, or the file that holds them, cannot be read or trusted."""
 
 
 class SourceError(StillhouseError):

@@ -25,6 +25,12 @@ QUARANTINE: Final = "quarantine"
 PRIVATE: Final = ".stillhouse"
 """Lock, state, index and staging: derived, safe to delete when nobody writes."""
 
+BASELINES: Final = f"{RAW}/audit_baselines.jsonl"
+"""One audit baseline a line."""
+
+TORN_BASELINES: Final = f"{BASELINES}.torn-"
+"""How the names begin of what was cut off the end of that file."""
+
 NOT_RUN_LOGS: Final = frozenset({"audit_baselines"})
 """Files under ``_kb/`` that are not run logs."""
 
@@ -118,6 +124,8 @@ def raw_files(store: Store) -> tuple[list[RawFile], list[str]]:
         inside = entry.path[len(RAW) + 1 :]
         if inside.startswith("."):
             odd.append(f"{entry.path}: its name starts with a dot; not read")
+        elif entry.path.startswith(TORN_BASELINES):
+            continue
         elif "/" in inside or not inside.endswith(".jsonl"):
             odd.append(f"{entry.path}: not a run log (those are {RAW}/<stem>.jsonl); left alone")
         elif stem_of(inside) not in NOT_RUN_LOGS:

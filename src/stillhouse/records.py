@@ -14,6 +14,8 @@ import functools
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from itertools import pairwise
+from math import isfinite
 from typing import (
     Any,
     Final,
@@ -430,18 +432,66 @@ class QuarantineRow(Record, frozen=True, kw_only=True):
         return out
 
 
+class BaselineDistribution(Record, frozen=True, kw_only=True):
+    """How one field's values were spread at an audit, to compare the next ones with.
+
+    Of numbers bucket ``i`` counts the values from ``edges[i]`` to ``edges[i + 1]``, the last
+    edge included; what lies outside counts to the nearest bucket, and into ``clamped`` too.
+    Of words ``labels`` counts each. ``nan`` counts values that are no number, ``missing`` rows
+    without a value.
+    """
+
+    edges: list[float] = []
+    counts: list[int] = []
+    labels: dict[str, int] = {}
+    nan: int = 0
+    clamped: int = 0
+    missing: int = 0
+
+    def problems(self) -> list[str]:
+        out = []
+        if self.edges and self.labels:
+            out.append("edges, labels: a field holds numbers or words, not both")
+        if len(self.counts) != max(0, len(self.edges) - 1):
+            out.append("counts: are not one fewer than the edges")
+        if not all(low < high for low, high in pairwise(self.edges)) or not all(
+            isfinite(edge) for edge in self.edges
+        ):
+            out.append("edges: do not rise from number to number")
+        for name in ("nan", "clamped", "missing"):
+            if getattr(self, name) < 0:
+                out.append(f"{name}: is negative")
+        if any(count < 0 for count in (*self.counts, *self.labels.values())):
+            out.append("counts, labels: one of them is negative")
+        return out
+
+
 class AuditBaseline(Record, frozen=True, kw_only=True):
-    """One set of audit metrics (SPEC section 8); names are free, values finite numbers."""
+    """One set of audit metrics (SPEC section 8); names are free, values finite numbers.
+
+    ``gates`` and ``gates_passed`` count the gates of the acceptance harness, ``red_gates`` names
+    those that did not hold. ``harmful`` counts the rows that today's rules let train and the
+    stored scores did not (SPEC G4), as it was before the audit scored anything anew.
+    """
 
     schema_version: int = 0
     recorded_at: str
     metrics: dict[str, float]
     git_commit: str | None = None
+    version: str | None = None
+    options: dict[str, Any] = {}
+    gates: int | None = None
+    gates_passed: int | None = None
+    red_gates: list[str] = []
+    harmful: int | None = None
+    distributions: dict[str, BaselineDistribution] = {}
 
     def problems(self) -> list[str]:
         out = []
         if not is_utc_time(self.recorded_at):
             out.append("recorded_at: is not an ISO 8601 UTC time")
+        for name, spread in self.distributions.items():
+            out += [f"distributions.{name}.{problem}" for problem in spread.problems()]
         for name, value in self.metrics.items():
             if value != value or value in (float("inf"), float("-inf")):
                 out.append(f"metrics.{name}: is not a finite number")
