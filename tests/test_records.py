@@ -133,7 +133,7 @@ VALID: dict[type[Record], dict[str, Any]] = {
         "line_offset": 0,
         "sig_hash": "a" * 64,
     },
-    BaselineDistribution: {"edges": [0, 1, 2.5], "counts": [3, 0], "nan": 1, "missing": 2},
+    BaselineDistribution: {"edges": [0, 1, 2.5], "counts": [3, 0], "below": 1, "missing": 2},
     AuditBaseline: {"recorded_at": TIME, "metrics": {"p3_accepted": 3}},
 }
 
@@ -211,8 +211,9 @@ WRONG_VALUES: dict[type[Record], dict[str, list[Any]]] = {
         "edges": [[0, 1], [0, 1, 1], [2, 1, 0]],
         "counts": [[3], [-1, 0]],
         "labels": [{"a": 1}],
-        "nan": [-1],
-        "clamped": [-1],
+        "below": [-1],
+        "above": [-1],
+        "beyond": [-1],
         "missing": [-1],
     },
     AuditBaseline: {"recorded_at": ["soon"]},
@@ -451,7 +452,7 @@ def test_an_error_is_one_line_and_survives_a_process(kind: type[Exception]) -> N
     assert type(again) is kind
     assert str(again) == str(error)
     assert again.__dict__ == error.__dict__
-    assert kind.exit_code == (2 if issubclass(kind, UsageError) else 3)
+    assert kind.exit_code == {UsageError: 2, errors.GateError: 1}.get(kind, 3)
 
 
 def test_a_wrong_type_does_not_hide_the_other_rules() -> None:

@@ -28,6 +28,11 @@ def now() -> str:
     return utc_text(datetime.now(UTC).replace(microsecond=0))
 
 
+def seconds() -> float:
+    """A clock for durations; only differences mean anything."""
+    return time.monotonic()
+
+
 def check_recorded_at(text: str | None) -> str:
     """A run's ``recorded_at``: what the user gave, in UTC, or now.
 

@@ -10,6 +10,7 @@
     │   └── NewerReceiptError       it was written by a newer stillhouse
     ├── SignatureError              a key that cannot be used, or what is no signature
     ├── BaselineError               an audit baseline that cannot be read or trusted
+    ├── GateError                   exit 1: a gate that the user set does not open
     ├── SourceError                 a source definition (ours or a plugin's) that cannot be used
     ├── EngineError                 a worker died or an engine could not start
     ├── RecordError                 a row that does not validate; carries all its problems
@@ -85,6 +86,12 @@ class SignatureError(StillhouseError):
 
 class BaselineError(StillhouseError):
     """An audit baseline, or the file that holds them, cannot be read or trusted."""
+
+
+class GateError(StillhouseError):
+    """A gate that the user asked for does not open: nothing is done."""
+
+    exit_code = 1
 
 
 class SourceError(StillhouseError):

@@ -435,17 +435,17 @@ class QuarantineRow(Record, frozen=True, kw_only=True):
 class BaselineDistribution(Record, frozen=True, kw_only=True):
     """How one field's values were spread at an audit, to compare the next ones with.
 
-    Of numbers bucket ``i`` counts the values from ``edges[i]`` to ``edges[i + 1]``, the last
-    edge included; what lies outside counts to the nearest bucket, and into ``clamped`` too.
-    Of words ``labels`` counts each. ``nan`` counts values that are no number, ``missing`` rows
-    without a value.
+    Numbers: bucket ``i`` counts ``edges[i] <= value < edges[i + 1]``, the last one its right
+    edge too; ``below`` and ``above`` what lies outside. Words: ``labels`` counts each of the
+    first 1,000, ``beyond`` the rest. ``missing`` counts rows without a value.
     """
 
     edges: list[float] = []
     counts: list[int] = []
+    below: int = 0
+    above: int = 0
     labels: dict[str, int] = {}
-    nan: int = 0
-    clamped: int = 0
+    beyond: int = 0
     missing: int = 0
 
     def problems(self) -> list[str]:
@@ -458,7 +458,7 @@ class BaselineDistribution(Record, frozen=True, kw_only=True):
             isfinite(edge) for edge in self.edges
         ):
             out.append("edges: do not rise from number to number")
-        for name in ("nan", "clamped", "missing"):
+        for name in ("below", "above", "beyond", "missing"):
             if getattr(self, name) < 0:
                 out.append(f"{name}: is negative")
         if any(count < 0 for count in (*self.counts, *self.labels.values())):

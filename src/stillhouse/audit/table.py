@@ -120,11 +120,13 @@ def format_audit_drift_table(rows: Sequence[DriftRow]) -> str:
 def _cells(row: DriftRow) -> tuple[str, ...]:
     past = row.history
     change = "" if row.change is None else f"{row.change:+.2%}"
-    spread = (_best(past), _number(past.median), _number(past.mad)) if past else ("", "", "")
+    spread = (
+        (_best(past), shown_number(past.median), shown_number(past.mad)) if past else ("", "", "")
+    )
     return (
-        _shown(row.metric),
-        _number(row.prior),
-        _number(row.current),
+        shown_name(row.metric),
+        shown_number(row.prior),
+        shown_number(row.current),
         change,
         row.flag,
         *spread,
@@ -135,11 +137,11 @@ def _cells(row: DriftRow) -> tuple[str, ...]:
 def _best(past: MetricHistory) -> str:
     """The best value, or the range where nobody knows which end of it is better."""
     if past.best is not None:
-        return _number(past.best)
-    return f"{_number(past.low)} to {_number(past.high)}"
+        return shown_number(past.best)
+    return f"{shown_number(past.low)} to {shown_number(past.high)}"
 
 
-def _number(value: float | None) -> str:
+def shown_number(value: float | None) -> str:
     if value is None:
         return ""
     is_whole = value == int(value) and abs(value) < 1e15
@@ -154,7 +156,7 @@ def _line(cells: Sequence[str], headings: Sequence[str], widths: Sequence[int]) 
     return f"|{'|'.join(padded)}|"
 
 
-def _shown(name: str) -> str:
+def shown_name(name: str) -> str:
     """A metric's name on one line: names are free, and may hold anything."""
     return "".join(sign if sign.isprintable() else f"\\x{ord(sign):02x}" for sign in name)
 

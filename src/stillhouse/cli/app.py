@@ -13,7 +13,19 @@ from typer.core import TyperCommand, TyperGroup
 from typer.exceptions import TyperException
 
 from stillhouse import __version__
-from stillhouse.cli import accept, demo, distil, drift, look, output, replay, report, signing
+from stillhouse.cli import (
+    accept,
+    audit,
+    baselines,
+    demo,
+    distil,
+    drift,
+    look,
+    output,
+    replay,
+    report,
+    signing,
+)
 from stillhouse.errors import StillhouseError
 from stillhouse.storage.paths import disk_error
 
@@ -80,18 +92,21 @@ class _Command(TyperCommand):
 
 
 _GROUPS: Final[dict[str, str]] = {
+    "baselines": "The figures of earlier audits: list them, show one, cut off a torn last line.",
     "drift": "What moved: verdicts under today's rules, and data between two windows of time.",
 }
 """What the commands of two words are about together, by their first word."""
 
 
-def _add(name: str, panel: str, command: Callable[..., int], example: str) -> None:
+def _add(name: str, panel: str, command: Callable[..., int], example: str, alias: str = "") -> None:
     """A command under its heading, with an example at the end of its help. Of two words the
-    first is that of a group."""
+    first is that of a group. An ``alias`` is another name that no help shows."""
     first, _, own = name.rpartition(" ")
     where = _group(first, panel) if first else app
     under = None if first else panel
     where.command(own, cls=_Command, rich_help_panel=under, epilog=f"Example: {example}")(command)
+    if alias:
+        where.command(alias, cls=_Command, hidden=True)(command)
 
 
 @cache
@@ -123,16 +138,21 @@ _add("sign", "Trust", signing.sign, "stillhouse sign lake --key my.key")
 _add("verify", "Trust", look.verify, "stillhouse verify lake --key my.key.pub")
 _add("replay", "Trust", replay.replay, "stillhouse replay lake")
 _add("accept", "Trust", accept.accept, "stillhouse accept lake")
+_add("audit", "Trust", audit.audit, "stillhouse audit lake --fail-on-warn", alias="audit-full")
+_add("baselines list", "Trust", baselines.list_, "stillhouse baselines list lake")
+_add("baselines show", "Trust", baselines.show, "stillhouse baselines show lake")
+_add("baselines repair", "Trust", baselines.repair, "stillhouse baselines repair lake")
 
 
 def commands() -> dict[str, Any]:
-    """Every command by the words it is called by, in the order of use; groups come last."""
+    """Every command by the words it is called by, in the order of use; groups come last.
+    An alias is none."""
     program: Any = typer.main.get_command(app)
     found: dict[str, Any] = {}
     for name, command in program.commands.items():
         within = getattr(command, "commands", None)
         if within is None:
-            found[name] = command
+            found |= {} if command.hidden else {name: command}
         else:
             found |= {f"{name} {own}": one for own, one in within.items()}
     return found

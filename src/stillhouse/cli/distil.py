@@ -9,6 +9,7 @@ from typing import Annotated, Literal
 import typer
 
 from stillhouse import config, pipeline
+from stillhouse.audit import check_drift_gate
 from stillhouse.cli import output
 from stillhouse.cli.options import (
     EngineChoice,
@@ -32,7 +33,14 @@ from stillhouse.cli.tables import report_tables, shortfall
 from stillhouse.errors import UsageError
 from stillhouse.exports import KINDS, ExportOptions
 from stillhouse.interfaces import Store
+from stillhouse.lake import check_lake
 from stillhouse.storage import open_store
+
+
+class Gate(StrEnum):
+    """What must hold before anything is exported."""
+
+    drift = "drift"
 
 
 class What(StrEnum):
@@ -115,6 +123,14 @@ def export(
     dry_run: Annotated[
         bool, typer.Option("--dry-run", help="Do everything but write; print what it would be.")
     ] = False,
+    gate: Annotated[
+        Gate | None,
+        typer.Option(
+            "--gate",
+            help="drift: refuse, with exit code 1, when the last audit failed, or found rows that "
+            "today's rules accept against their stored score; and when there was none.",
+        ),
+    ] = None,
     recorded_at: RecordedAt = None,
     engine: EngineChoice = EngineName.local,
     workers: Workers = None,
@@ -122,6 +138,9 @@ def export(
 ) -> int:
     """Scored runs to training data, through the firewall. Exit code 1 when none is left."""
     store = open_store(lake)
+    if gate is Gate.drift:
+        check_lake(store)
+        check_drift_gate(store)
     options = _options(
         include_partial, include_review, max_pairs, on_secret, tools_as, llama_factory, parquet
     )
