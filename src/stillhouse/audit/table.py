@@ -14,7 +14,7 @@ from collections.abc import Mapping, Sequence
 from typing import Final, Literal
 
 from stillhouse.audit.change import exceeds, share_of_change
-from stillhouse.audit.history import MetricHistory, creep_of
+from stillhouse.audit.history import LEAST_AUDITS, MetricHistory, creep_of
 from stillhouse.errors import UsageError
 from stillhouse.records import AuditBaseline, Record
 
@@ -108,17 +108,18 @@ _LEFT: Final = frozenset({"metric", "flag", "creep"})
 
 def format_audit_drift_table(rows: Sequence[DriftRow]) -> str:
     """The rows as a grid of text for a fixed-width font, without a line end behind the last
-    line; with the columns of the history where any row has one."""
-    headings = _HEADINGS + (_HISTORY if any(row.history for row in rows) else ())
+    line; with the columns of the history where any row has one that is long enough."""
+    headings = _HEADINGS + (_HISTORY if any(_past(row) for row in rows) else ())
     cells = [_cells(row)[: len(headings)] for row in rows]
     widths = [max(_width(line[at]) for line in (headings, *cells)) for at, _ in enumerate(headings)]
     rule = "+" + "+".join("-" * (width + 2) for width in widths) + "+"
     lines = [_line(line, headings, widths) for line in cells]
-    return "\n".join([rule, _line(headings, headings, widths), rule, *lines, *[rule][: len(lines)]])
+    foot = [rule] if lines else []
+    return "\n".join([rule, _line(headings, headings, widths), rule, *lines, *foot])
 
 
 def _cells(row: DriftRow) -> tuple[str, ...]:
-    past = row.history
+    past = _past(row)
     change = "" if row.change is None else f"{row.change:+.2%}"
     spread = (
         (_best(past), shown_number(past.median), shown_number(past.mad)) if past else ("", "", "")
@@ -134,6 +135,10 @@ def _cells(row: DriftRow) -> tuple[str, ...]:
     )
 
 
+def _past(row: DriftRow) -> MetricHistory | None:
+    return row.history if row.history and row.history.audits >= LEAST_AUDITS else None
+
+
 def _best(past: MetricHistory) -> str:
     """The best value, or the range where nobody knows which end of it is better."""
     if past.best is not None:
@@ -142,6 +147,7 @@ def _best(past: MetricHistory) -> str:
 
 
 def shown_number(value: float | None) -> str:
+    """A metric's value: whole numbers with their thousands apart, others to six digits."""
     if value is None:
         return ""
     is_whole = value == int(value) and abs(value) < 1e15

@@ -9,6 +9,7 @@ import typer
 from stillhouse import config
 from stillhouse.audit import AuditReport, audit_lake, format_audit_drift_table
 from stillhouse.audit.report import REPORT
+from stillhouse.audit.spread import FieldDrift
 from stillhouse.audit.table import THRESHOLD
 from stillhouse.cli import output
 from stillhouse.cli.options import (
@@ -120,21 +121,28 @@ def _what_does_not_hold(report: AuditReport) -> None:
         )
 
 
+def _is_chance(found: FieldDrift) -> bool:
+    return found.drift.psi <= found.drift.noise_floor_99
+
+
 def _data(report: AuditReport) -> None:
-    """Fields beside the last audit; one that is stable beyond doubt is not told."""
+    """The fields that are not as they were at the last audit."""
+    moved = {name: found for name, found in report.data.items() if found.drift.verdict != "stable"}
     output.table(
-        f"Data against {report.prior}",
-        ["field", "verdict", "of", "PSI", "noise, 99 %", "rows"],
+        f"Data that moved since {report.prior}",
+        ["field", "drift", "compared", "PSI", "PSI by chance", "rows"],
         [
             (
                 name,
-                found.drift.verdict + (", too few rows to tell" if found.drift.low_sample else ""),
+                found.drift.verdict + (", as by chance" if _is_chance(found) else ""),
                 found.compared,
                 f"{found.drift.psi:.3f}",
                 f"{found.drift.noise_floor_99:.3f}",
                 found.drift.current_size,
             )
-            for name, found in report.data.items()
+            for name, found in moved.items()
         ],
         3,
     )
+    if report.data and not moved:
+        output.say(f"data: {output.number(len(report.data), 'field')}, none moved", "dim")
