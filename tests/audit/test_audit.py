@@ -54,11 +54,16 @@ def test_a_lake_that_grew_between_two_audits(lake: Path) -> None:
     second = audit(lake, SECOND)
     assert (second.verdict, second.prior, second.appended) == ("warned", FIRST, True)
     told = {row.metric: (row.prior, row.current, row.flag) for row in second.table}
-    assert told["p2_evidence_rows"] == (40, 45, "ok")
-    assert told["p3_accepted"] == (30, 32, "ok")
-    assert told["p3_partial"] == (10, 13, "warn")
-    assert told["p3_rejected"] == (0, 0, "ok")
-    assert told["p4_sft_rows"] == (30, 32, "ok")
+    assert (
+        told.items()
+        >= {
+            "p2_evidence_rows": (40, 45, "ok"),
+            "p3_accepted": (30, 32, "ok"),
+            "p3_partial": (10, 13, "warn"),
+            "p3_rejected": (0, 0, "ok"),
+            "p4_sft_rows": (30, 32, "ok"),
+        }.items()
+    )
     assert {row.flag for row in second.table} == {"ok", "warn"}
 
     third = audit(lake, THIRD)
