@@ -231,6 +231,9 @@ class WatchedStore:
         self.seen("append", path, len(line))
         self.inner.append_line(path, line, check_tail)
 
+    def snapshot(self, path: str) -> tuple[Entry, bytes] | None:
+        return self.inner.snapshot(path)
+
     def truncate(self, path: str, size: int, seen: Entry) -> bool:
         self.seen("truncate", path, size)
         return self.inner.truncate(path, size, seen)

@@ -85,6 +85,9 @@ class Files:
     def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
         raise AssertionError("verification never writes")
 
+    def snapshot(self, path: str) -> tuple[Entry, bytes] | None:
+        raise AssertionError("verification reads files as they are")
+
     def truncate(self, path: str, size: int, seen: Entry) -> bool:
         raise AssertionError("verification never writes")
 

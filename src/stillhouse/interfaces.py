@@ -134,6 +134,10 @@ class Store(Protocol):
         line end. Where the file's last line has none, ``check_tail`` is asked first: it raises,
         and nothing is changed, or that line end is written too."""
 
+    def snapshot(self, path: str) -> tuple[Entry, bytes] | None:
+        """A small file that lines are added to, whole, and never in the middle of an addition;
+        ``None`` when there is none."""
+
     def truncate(self, path: str, size: int, seen: Entry) -> bool:
         """Cut a small file to its first ``size`` bytes if it is still the one that was ``seen``;
         ``False``, and nothing is changed, when it is not."""

@@ -98,7 +98,7 @@ def test_harm_fails_the_audit_and_closes_the_gate(
     relabel(lake, "accepted", "rejected")
     told = audit(capfd, lake, SECOND, "--fail-on-warn")
     assert told.code == 2
-    assert "1 rows that were scored as rejected" in told.err
+    assert "warning: today's rules accept 1 row scored as rejected" in told.err
     export = ("export", lake, "sft", "--engine", "inline", "--gate", "drift")
     assert Told(capfd, *export).code == 1
     assert audit(capfd, lake, THIRD, "--fail-on-warn").code == 0

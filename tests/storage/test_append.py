@@ -17,7 +17,7 @@ import pytest
 from stillhouse.errors import StillhouseError, StorageError
 from stillhouse.interfaces import Store
 from stillhouse.storage import LocalStore
-from stillhouse.storage.append import append_line
+from stillhouse.storage.append import append_line, snapshot
 
 Put = Callable[[Store, str, bytes], None]
 
@@ -74,6 +74,15 @@ def test_a_file_is_cut_while_it_is_the_one_that_was_seen(store: Store, put: Put)
     assert store.read("x") == b"1\n2\n4\n"
 
 
+def test_a_snapshot_is_the_file_and_its_entry(store: Store, put: Put) -> None:
+    """Whole, with the entry that `stat` gives; None where there is no file."""
+    assert store.snapshot("x") is None
+    assert store.snapshot("no/such/x") is None
+    for data in (b"", b"1\n" * 50_000):
+        put(store, "x", data)
+        assert store.snapshot("x") == (store.stat("x"), data)
+
+
 @pytest.mark.parametrize("path", ["../x", "/x", "", "a//b"])
 def test_paths_that_leave_the_lake_are_refused(store: Store, put: Put, path: str) -> None:
     """Adding and cutting keep to the lake as every method does."""
@@ -84,6 +93,8 @@ def test_paths_that_leave_the_lake_are_refused(store: Store, put: Put, path: str
         store.append_line(path, b"1", only_digits)
     with pytest.raises(StorageError):
         store.truncate(path, 0, seen)
+    with pytest.raises(StorageError):
+        store.snapshot(path)
     assert [entry.path for entry in store.list("")] == ["ok"]
 
 
@@ -124,6 +135,27 @@ def test_threads_that_add_at_once_lose_nothing(store: Store) -> None:
 
 
 # ---------------------------------------------------------------------------------- a disk
+
+
+def test_a_reader_waits_for_a_line_that_is_being_added(tmp_path: Path) -> None:
+    """A snapshot is taken before a line or after it, not in its middle; readers hold up none."""
+    path = tmp_path / "x"
+    path.write_bytes(b"1")
+    seen: list[bytes] = []
+
+    def read() -> None:
+        seen.append(snapshot(str(path))[1])
+
+    def begin(tail: bytes, start: int) -> None:
+        # Called under the lock: the line is not written yet.
+        reader.start()
+        reader.join(0.2)
+        assert seen == []
+
+    reader = threading.Thread(target=read)
+    append_line(str(path), b"2", begin)
+    reader.join()
+    assert seen == [b"1\n2\n"]
 
 
 def test_a_replaced_file_is_not_written_behind_its_back(tmp_path: Path) -> None:
@@ -200,6 +232,8 @@ def test_a_link_out_of_the_lake_is_not_written_through(tmp_path: Path) -> None:
     (tmp_path / "lake" / "x").write_bytes(b"1\n")
     with pytest.raises(StorageError, match="symbolic link"):
         lake.append_line("out", b"2", only_digits)
+    with pytest.raises(StorageError, match="symbolic link"):
+        lake.snapshot("out")
     assert (tmp_path / "other").read_bytes() == b"1\n"
     lake.append_line("in", b"2", only_digits)
     assert lake.read("x") == b"1\n2\n"
@@ -231,8 +265,8 @@ def test_a_line_whose_answer_was_lost_is_added_once(
 
         deaf = True
 
-        def _swap(self, path: str, data: bytes, mark: Any) -> bool:
-            done = super()._swap(path, data, mark)
+        def _swap(self, path: str, data: bytes, meta: Any) -> bool:
+            done = super()._swap(path, data, meta)
             heard, self.deaf = done and not self.deaf, False
             return heard
 

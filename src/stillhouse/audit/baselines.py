@@ -115,10 +115,10 @@ def repair_baselines(store: Store, path: str = BASELINES) -> Repair | None:
     Raises `BaselineError`, and changes nothing, for a bad line before it: that one was written
     whole, so what is wrong with it is for a person to judge.
     """
-    seen = store.stat(path)
-    if seen is None:
+    found = store.snapshot(path)
+    if found is None:
         return None
-    data = store.read(path, 0, seen.size)
+    seen, data = found
     lines = _split(store, path, data)
     is_torn = bool(lines) and not _is_whole(lines[-1].data)
     for line in lines[:-1] if is_torn else lines:
@@ -144,8 +144,8 @@ def _cut(store: Store, seen: Entry, data: bytes, torn: _Line) -> Repair:
 
 
 def _lines(store: Store, path: str) -> list[_Line]:
-    entry = store.stat(path)
-    return _split(store, path, store.read(path, 0, entry.size)) if entry else []
+    found = store.snapshot(path)
+    return _split(store, path, found[1]) if found else []
 
 
 def _split(store: Store, path: str, data: bytes) -> list[_Line]:

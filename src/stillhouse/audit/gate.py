@@ -41,8 +41,8 @@ def check_drift_gate(store: Store) -> None:
         )
     if baseline.harmful:
         raise GateError(
-            f"--gate drift is closed: at the audit of {baseline.recorded_at} the rules accepted "
-            f"{baseline.harmful:,} rows that stood as rejected or for review",
+            f"--gate drift is closed: rows that stood as rejected or for review and that the rules "
+            f"accepted at the audit of {baseline.recorded_at}: {baseline.harmful:,}",
             where=store.url,
             way_out=f"Look at `stillhouse drift scores {lake}`, and when they are right run "
             f"`{audit}` again.",

@@ -90,7 +90,8 @@ def _files(audit: Audit) -> Told:
     found, odd = raw_files(audit.store)
     audit.notes += odd
     size = sum(raw.size for raw in found)
-    return Told("ok" if found else "failed", f"{len(found):,} raw logs, {size:,} bytes")
+    words = f"{_many(len(found), 'raw log')}, {_many(size, 'byte')}"
+    return Told("ok" if found else "failed", words)
 
 
 def _scores(audit: Audit) -> Told:
@@ -98,8 +99,8 @@ def _scores(audit: Audit) -> Told:
     drift = audit.scorer = scorer_drift(audit.store, audit.engine)
     return Told(
         "ok",
-        f"{drift.rows:,} stored verdicts, {drift.changed:,} differ by today's rules, "
-        f"{drift.harmful:,} of them harmfully",
+        f"{_many(drift.rows, 'stored verdict')}; otherwise by today's rules: {drift.changed:,}, "
+        f"harmfully: {drift.harmful:,}",
     )
 
 
@@ -115,7 +116,7 @@ def _run(audit: Audit) -> Told:
     audit.notes += [note for report in done for note in report.notes]
     read = sum(sum(report.read.values()) for report in done)
     written = sum(report.written for report in done)
-    return Told("ok", f"{read:,} raw rows read, {written:,} files written")
+    return Told("ok", f"{_many(read, 'raw row')} read, {_many(written, 'file')} written")
 
 
 def _verify(audit: Audit) -> Told:
@@ -123,10 +124,10 @@ def _verify(audit: Audit) -> Told:
     found = audit.verify = verify_lake(audit.store, audit.engine)
     if not found.receipts:
         return Told("failed", "there is no receipt")
-    words = f"{found.receipts:,} receipts, {found.files:,} files"
+    words = f"{_many(found.receipts, 'receipt')}, {_many(found.files, 'file')}"
     if found.ok:
         return Told("ok", words)
-    return Told("failed", f"{words}: {len(found.problems):,} do not hold")
+    return Told("failed", f"{words}, {_many(len(found.problems), 'problem')}")
 
 
 def _gates(audit: Audit) -> Told:
@@ -149,6 +150,10 @@ def _figures(audit: Audit) -> Told:
     audit.spreads = spreads_of(audit.store, audit.engine, state, before)
     audit.metrics = collect_metrics(state)
     return Told("ok", f"{len(audit.metrics)} metrics, {len(audit.spreads)} fields")
+
+
+def _many(count: int, what: str) -> str:
+    return f"{count:,} {what}" + ("" if count == 1 else "s")
 
 
 PHASES: Final[dict[str, Callable[[Audit], Told]]] = {
@@ -224,8 +229,8 @@ def _report(audit: Audit, threshold: float) -> AuditReport:
     ]
     if audit.scorer and audit.scorer.harmful:
         warnings.append(
-            f"today's rules accept {audit.scorer.harmful:,} rows that were scored as rejected or "
-            "for review: look at `stillhouse drift scores`"
+            f"today's rules accept {_many(audit.scorer.harmful, 'row')} scored as rejected or for "
+            "review: look at `stillhouse drift scores`"
         )
     verdict = _verdict([phase.outcome for phase in audit.phases], warnings)
     prior = audit.prior
@@ -247,7 +252,7 @@ def _report(audit: Audit, threshold: float) -> AuditReport:
         baseline=baseline,
         appended=baseline is not None and verdict in ("ok", "warned"),
         warnings=warnings,
-        notes=audit.notes,
+        notes=list(dict.fromkeys(audit.notes)),
     )
 
 

@@ -10,6 +10,7 @@ This module never decides what a drift means.
 
 from __future__ import annotations
 
+from array import array
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from typing import Final, Literal
@@ -101,7 +102,7 @@ def read_spread(task: SpreadTask) -> Spread:
     counted = {}
     for name, edges in task.edges.items():
         counted[name] = build_histogram(np.frombuffer(found[name].numbers), edges)
-        found[name].numbers = type(found[name].numbers)("d")
+        found[name].numbers = array("d")
     return Spread(found, counted)
 
 

@@ -2,8 +2,8 @@
 
 A line is committed by its line end. Writers take turns by an advisory lock on the file
 itself; the bytes go out in one `os.write` on ``O_APPEND``, are taken back when the disk took
-only some of them, and are on disk when the call returns. A reader needs no lock: it sees a
-file that ends with a whole line, or one that ends within the line being added.
+only some of them, and are on disk when the call returns. Readers share the lock: without it
+one may see half of a write that is under way, and take it for a torn line.
 
 Every function raises `OSError` as the system gives it; the store says it in words. This module
 never knows what a line means: the caller says whether an unfinished one is whole.
@@ -44,6 +44,15 @@ def append_line(path: str, line: bytes, check_tail: TailCheck) -> None:
             sync_folder(os.path.dirname(path))
 
 
+def snapshot(path: str) -> tuple[os.stat_result, bytes]:
+    """The whole file and its status, while no writer of this module is at it."""
+    with (
+        _held(path, os.O_RDONLY, fcntl.LOCK_SH) as handle,
+        open(handle, "rb", closefd=False) as file,
+    ):
+        return os.fstat(handle), file.read()
+
+
 def truncate(path: str, size: int, unchanged: Callable[[os.stat_result], bool]) -> bool:
     """Cut a file to its first ``size`` bytes while it is as ``unchanged`` wants it; False when
     it is not. No writer of this module can be between the question and the cut."""
@@ -64,13 +73,13 @@ def with_line(old: bytes, line: bytes, check_tail: TailCheck) -> bytes:
 
 
 @contextmanager
-def _held(path: str, flags: int) -> Iterator[int]:
+def _held(path: str, flags: int, lock: int = fcntl.LOCK_EX) -> Iterator[int]:
     """The file, open and locked: that which stands under the path now, not one that somebody
     replaced while we waited for the lock."""
     while True:
         handle = _opened(path, flags)
         try:
-            fcntl.flock(handle, fcntl.LOCK_EX)
+            fcntl.flock(handle, lock)
             if _is_at(path, handle):
                 yield handle
                 return

@@ -34,7 +34,7 @@ from typing import BinaryIO, Final
 from stillhouse.errors import LakeError, LakeLockedError, StorageError
 from stillhouse.interfaces import Entry, Sink, TailCheck
 from stillhouse.records import utc_text
-from stillhouse.storage.append import append_line, truncate
+from stillhouse.storage.append import append_line, snapshot, truncate
 from stillhouse.storage.disk import (
     FileSink,
     make_folders,
@@ -220,6 +220,17 @@ class LocalStore:
             append_line(self._readable(path) if os.path.lexists(full) else full, line, check_tail)
         except OSError as error:
             raise disk_error(error, "add a line", full) from None
+
+    def snapshot(self, path: str) -> tuple[Entry, bytes] | None:
+        """The whole of a file that no writer is adding to."""
+        full = self._at(path)
+        if not os.path.lexists(full):
+            return None
+        try:
+            status, data = snapshot(self._readable(path))
+        except OSError as error:
+            raise disk_error(error, "read", full) from None
+        return _entry(path, status), data
 
     def truncate(self, path: str, size: int, seen: Entry) -> bool:
         """Cut a file that is still the one that was seen, in place, under the same lock."""

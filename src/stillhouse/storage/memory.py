@@ -102,6 +102,12 @@ class MemoryStore:
             old = self._files.get(checked(path, self._url), b"")
             self._files[path] = with_line(old, line, check_tail)
 
+    def snapshot(self, path: str) -> tuple[Entry, bytes] | None:
+        """The whole of a file."""
+        with self._changing:
+            entry = self.stat(path)
+            return None if entry is None else (entry, self._files[path])
+
     def truncate(self, path: str, size: int, seen: Entry) -> bool:
         """Cut a file that is still the one that was seen."""
         with self._changing:

@@ -187,16 +187,15 @@ class ObjectStore:
 
     def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
         """Add one line by compare and swap; a service that ignores conditions loses lines."""
-        checked(path, self._url)
         tried = b""
         for _ in range(_APPEND_TRIES):
-            old, mark = self._version(path)
+            old, meta = self._version(path)
             if tried and old.startswith(tried):
                 # Our own put, whose answer was lost on the way and which was sent again. (Or
                 # the same line of another, put at that very place: then one of them is enough.)
                 return
             tried = with_line(old, line, check_tail)
-            if self._swap(path, tried, mark):
+            if self._swap(path, tried, meta):
                 return
             time.sleep(random.uniform(0, _APPEND_PAUSE))
         raise StorageError(
@@ -205,13 +204,17 @@ class ObjectStore:
             way_out="Run again when fewer write to it.",
         )
 
+    def snapshot(self, path: str) -> tuple[Entry, bytes] | None:
+        """One version of an object, whole."""
+        data, meta = self._version(path)
+        return None if meta is None else (_entry(path, meta), data)
+
     def truncate(self, path: str, size: int, seen: Entry) -> bool:
         """Write the first ``size`` bytes over the version that was seen."""
-        checked(path, self._url)
-        old, mark = self._version(path)
-        if mark is None or mark.get("e_tag") != seen.fingerprint:
+        old, meta = self._version(path)
+        if meta is None or _entry(path, meta) != seen:
             return False
-        return self._swap(path, old[:size], mark)
+        return self._swap(path, old[:size], meta)
 
     def persist(self, paths: Sequence[str]) -> None:
         """An object that the service took is durable: nothing to do."""
@@ -267,20 +270,20 @@ class ObjectStore:
     # --------------------------------------------------------------------------- parts
 
     def _version(self, path: str) -> tuple[bytes, Any]:
-        """An object's bytes and what a conditional put calls this version of it; None as the
-        latter when there is no object."""
+        """An object's bytes and what the service says of this version; None as the latter when
+        there is no object."""
         try:
-            found = obstore.get(self._client, path)
-            return found.bytes().to_bytes(), version_mark(found.meta)
+            found = obstore.get(self._client, checked(path, self._url))
+            return found.bytes().to_bytes(), found.meta
         except MISSING:
             return b"", None
         except FAILURES as error:
             raise refusal(error, "read", self._at(path)) from None
 
-    def _swap(self, path: str, data: bytes, mark: Any) -> bool:
-        """Write an object over the version named, or over none; False when it is another."""
+    def _swap(self, path: str, data: bytes, meta: Any) -> bool:
+        """Write an object over that version, or over none; False when it is another by now."""
         self._still_ours()
-        mode: Any = "create" if mark is None else mark
+        mode: Any = "create" if meta is None else version_mark(meta)
         try:
             obstore.put(self._client, path, data, mode=mode, use_multipart=False)
         except (AlreadyExistsError, PreconditionError, *MISSING):
