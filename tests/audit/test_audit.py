@@ -201,6 +201,7 @@ def test_a_lake_without_logs_fails(tmp_path: Path) -> None:
 def test_what_cannot_be_audited_is_left_alone(lake: Path, tmp_path: Path) -> None:
     """No lake, a threshold that is none, baselines that cannot be read: nothing is changed."""
     audit(lake)
+    add(lake / "_kb" / "scrum_reviews.jsonl", rows(50, 60))
     before = stamps(lake)
     with pytest.raises(UsageError, match="threshold"):
         audit(lake, threshold=-0.1)

@@ -232,6 +232,9 @@ def test_creep_is_told_only_of_what_does_not_warn() -> None:
     """A step that warns is in plain sight; a history of four tells nothing."""
     assert creep(100, 100, 100, 100, 100, 200) == ["warn"]
     assert creep(100, 115, 132, 152, 175) == ["ok"]
+    past = summarise_history(history_of(100, 100, 100, 100, 100, name="p3_human"))["p3_human"]
+    assert creep_of(50, past, 0.2) == ["-50.0% from the median"]
+    assert creep_of(150, past, 0.2) == ["+50.0% from the median", "+50.0% from the best"]
     past = summarise_history(history_of(100, 115, 132, 152))["a"]
     assert past.audits < LEAST_AUDITS
     assert creep_of(175, past, 0.2) == []

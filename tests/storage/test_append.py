@@ -161,23 +161,18 @@ def test_a_reader_waits_for_a_line_that_is_being_added(tmp_path: Path) -> None:
 def test_a_replaced_file_is_not_written_behind_its_back(tmp_path: Path) -> None:
     """A writer that waited for the lock of a file which was replaced adds to the new one."""
     path = tmp_path / "x"
-    path.write_bytes(b"old\n")
-    waiting = threading.Event()
+    path.write_bytes(b"old")
+    other = threading.Thread(target=append_line, args=(str(path), b"2", only_digits))
 
     def replace(tail: bytes, start: int) -> None:
-        # Called under the lock of the old file.
-        other = threading.Thread(target=append_line, args=(str(path), b"2", only_digits))
+        # Called under the lock of the old file, for which the other waits by now.
         other.start()
+        other.join(0.3)
         (tmp_path / "new").write_bytes(b"new\n")
         os.replace(tmp_path / "new", path)
-        waiting.set()
-        others.append(other)
 
-    others: list[threading.Thread] = []
-    path.write_bytes(b"old")
     append_line(str(path), b"1", replace)
-    others[0].join()
-    assert waiting.is_set()
+    other.join()
     assert path.read_bytes() == b"new\n2\n"
 
 
