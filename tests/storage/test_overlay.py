@@ -108,3 +108,19 @@ def test_a_view_of_folders_crosses_process_borders(tmp_path: Path, put: Put) -> 
     assert [(entry.path, entry.size) for entry in other.list("")] == [("w", 3), ("x", 3)]
     assert view.local_path("x") is None
     assert view.local_path("w") == tmp_path / "a" / "w"
+
+
+def test_lines_are_added_and_cut_above(base: MemoryStore) -> None:
+    """A file of the base is copied up to where it is seen; the base keeps its own."""
+    view = OverlayStore(base, MemoryStore(), {"a/1": 8, "b": 5})
+    view.append_line("a/1", b"2.5", lambda tail, start: None)
+    assert view.read("a/1") == b"one\ntwo\n2.5\n"
+    found = view.snapshot("b")
+    assert found == (view.stat("b"), b"below")
+    assert found is not None
+    assert view.truncate("b", 2, found[0])
+    assert (view.read("b"), view.truncate("b", 1, found[0])) == (b"be", False)
+    view.append_line("new", b"1", lambda tail, start: None)
+    assert (view.read("new"), view.snapshot("a/2")) == (b"1\n", None)
+    assert (base.read("a/1"), base.read("b")) == (b"one\ntwo\nthree\n", b"below")
+    assert base.stat("new") is None

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import BinaryIO
 
 from stillhouse.errors import StorageError
-from stillhouse.interfaces import Entry, Sink, Store
+from stillhouse.interfaces import Entry, Sink, Store, TailCheck
 from stillhouse.storage.paths import checked, range_problem
 
 _BUFFER = 1 << 20
@@ -138,6 +138,30 @@ class OverlayStore:
     def create(self, path: str, data: bytes) -> bool:
         """Write a small file only if none is there, above or below."""
         return self.stat(path) is None and self._upper.create(path, data)
+
+    def append_line(self, path: str, line: bytes, check_tail: TailCheck) -> None:
+        """Add one line; a file of the base is copied above first, by whoever comes first."""
+        if not self._upper.stat(path) and (below := self.snapshot(path)):
+            self._upper.create(path, below[1])
+        self._upper.append_line(path, line, check_tail)
+
+    def snapshot(self, path: str) -> tuple[Entry, bytes] | None:
+        """The whole of a file, as far as it is seen."""
+        if self._upper.stat(path):
+            return self._upper.snapshot(path)
+        entry = self.stat(path)
+        return None if entry is None else (entry, self.read(path, 0, entry.size))
+
+    def truncate(self, path: str, size: int, seen: Entry) -> bool:
+        """Cut a file that is still the one that was seen; one of the base by a copy above."""
+        if self._upper.stat(path):
+            return self._upper.truncate(path, size, seen)
+        if self.stat(path) != seen:
+            return False
+        data = self.read(path, 0, size)
+        with self.writer(path) as sink:
+            sink.write(data)
+        return True
 
     def persist(self, paths: Sequence[str]) -> None:
         """Nothing here has to outlive a crash."""
