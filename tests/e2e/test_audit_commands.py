@@ -18,6 +18,9 @@ from stillhouse.lake import BASELINES
 from tests.audit.lakes import FIRST, SECOND, THIRD, attempts, relabel
 from tests.runs import add, demo, environment, put, rows, stamps
 
+ALL_GATES = re.compile(r"gates\W+(\d+)/\1\b")
+"""As many gates hold as there are."""
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
@@ -47,12 +50,12 @@ def audit(capfd: pytest.CaptureFixture[str], lake: Path, time: str, *options: ob
 
 
 def test_a_lake_that_grew_between_two_audits(lake: Path, capfd: pytest.CaptureFixture[str]) -> None:
-    """Through all sixteen gates: first_run, then ok and warn where they belong."""
+    """Through all gates: first_run, then ok and warn where they belong."""
     first = audit(capfd, lake, FIRST, "--fail-on-warn")
     assert first.code == 0, first.err
     assert first.out == ""
     assert first.err.count("| first_run |") == 14
-    assert "16/16" in first.err
+    assert ALL_GATES.search(first.err)
 
     add(lake / "_kb" / "scrum_reviews.jsonl", attempts(30, 34, 2))
     second = audit(capfd, lake, SECOND)
@@ -165,7 +168,8 @@ def test_baselines_are_listed_and_shown(lake: Path, capfd: pytest.CaptureFixture
     assert [one["recorded_at"] for one in told["baselines"]] == [FIRST, SECOND]
     shown = Told(capfd, "baselines", "show", lake)
     assert f"baseline 2 of 2, {SECOND}" in shown.err
-    assert "gates 16/16; harmful 0" in shown.err
+    assert ALL_GATES.search(shown.err)
+    assert "; harmful 0" in shown.err
     assert re.search(r"p2_evidence_rows +│ +29 ", shown.err)
     assert f"baseline 1 of 2, {FIRST}" in Told(capfd, "baselines", "show", lake, 1).err
     one = Told(capfd, "baselines", "show", lake, 1, "--json").json
@@ -193,6 +197,25 @@ def test_torn_baselines_are_repaired(lake: Path, capfd: pytest.CaptureFixture[st
     assert (again.code, "nothing to do" in again.err) == (0, True)
     assert audit(capfd, lake, SECOND, "--fail-on-warn").code == 0
     assert "audit_baselines" not in Told(capfd, "run", lake, "--engine", "inline").err
+
+
+@pytest.mark.s3
+def test_a_lake_in_a_bucket_is_audited(
+    s3_environment: str,
+    s3_client: Any,
+    new_prefix: str,
+    capfd: pytest.CaptureFixture[str],
+) -> None:
+    """Baselines are appended there, and the gate before an export asks them."""
+    key, url = f"{new_prefix}/_kb/scrum_reviews.jsonl", f"s3://lakes/{new_prefix}"
+    s3_client.put_object(Bucket="lakes", Key=key, Body=attempts(0, 8, 1))
+    for time in (FIRST, SECOND):
+        told = Told(capfd, "audit", url, "--engine", "inline", "--recorded-at", time)
+        assert told.code == 0, told.err
+    listed = Told(capfd, "baselines", "list", url, "--json").json
+    assert [one["recorded_at"] for one in listed["baselines"]] == [FIRST, SECOND]
+    export = Told(capfd, "export", url, "sft", "--engine", "inline", "--gate", "drift")
+    assert export.code == 0
 
 
 # -------------------------------------------------------------------------------------- CI
@@ -248,7 +271,7 @@ def test_the_workflow_of_the_page_does_what_the_page_says(tmp_path: Path) -> Non
     code, ran, said = run_workflow(lake, tmp_path)
     assert (code, ran) == (0, ["Audit", "Say what moved", "Hand on"])
     assert "## ok" in said
-    assert "- p6 gates: 16/16" in said
+    assert ALL_GATES.search(said)
     add(lake / "_kb" / "scrum_reviews.jsonl", attempts(1000, 1100, 4))
     code, ran, said = run_workflow(lake, tmp_path)
     assert (code, ran) == (2, ["Audit", "Say what moved"])
