@@ -59,8 +59,6 @@ def test_a_history_with_options_of_its_own_passes_all_sixteen(tmp_path: Path) ->
 def test_a_row_that_only_a_second_run_tells_of_turns_gate_14_red(
     lake: Path, tmp_path: Path
 ) -> None:
-    lake: Path, tmp_path: Path
-) -> None:
     """Its context was edited, which no rule forbids, and every receipt made to fit."""
     path = "distilled/sft/sft_export.jsonl"
     data = (lake / path).read_bytes()

@@ -89,7 +89,7 @@ def oracle(name: str) -> Any:
         try:
             return importlib.import_module(name)
         except ImportError as error:
-            pytest.skip(f"{error}: `pip install stillhouse[oracle] 'pandas<3.1'`")
+            pytest.skip(f"{error}: `pip install 'stillhouse[oracle]'`")
 
 
 def evidently_psi(reference: Any, current: Any, **columns: list[str]) -> float:

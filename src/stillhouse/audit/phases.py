@@ -46,7 +46,12 @@ def all_gates(store: Store, engine: Engine, recorded_at: str, /) -> AcceptReport
     """The sixteen gates, with a scratch folder of their own."""
     with config.scratch_folder() as scratch:
         return accept(
-            store, engine, recorded_at=recorded_at, version=config.version(), scratch=scratch
+            store,
+            engine,
+            recorded_at=recorded_at,
+            version=config.version(),
+            commit=config.git_commit(),
+            scratch=scratch,
         )
 
 
