@@ -1,4 +1,5 @@
-"""What several groups of tests share: a bucket behind a real HTTP S3 server on loopback."""
+"""What several groups of tests share: the program in this process, and a bucket behind a real
+HTTP S3 server on loopback."""
 
 from __future__ import annotations
 
@@ -8,6 +9,23 @@ from itertools import count
 from typing import Any
 
 import pytest
+
+from stillhouse.cli.app import run as program
+from tests.runs import Command, Told
+
+
+@pytest.fixture
+def stillhouse(capfd: pytest.CaptureFixture[str]) -> Command:
+    """The program, in this process. Whatever happens, nobody sees a traceback."""
+
+    def call(*arguments: object) -> Told:
+        capfd.readouterr()
+        code = program([str(argument) for argument in arguments])
+        told = capfd.readouterr()
+        assert "Traceback" not in told.err
+        return Told(code, told.out, told.err)
+
+    return call
 
 
 @pytest.fixture(scope="session")

@@ -8,10 +8,10 @@ import json
 import os
 import shutil
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 from stillhouse.demo import write_demo_lake
 from stillhouse.engines import InlineEngine
@@ -290,3 +290,23 @@ class CountingStore(WatchedStore):
 def environment() -> dict[str, str]:
     """What a program that is started by a test sees."""
     return {**os.environ, "PYTHONPATH": str(Path(__file__).parents[1] / "src"), "NO_COLOR": "1"}
+
+
+# ----------------------------------------------------------------------------- commands
+
+
+class Told(NamedTuple):
+    """What a command answered."""
+
+    code: int
+    out: str
+    err: str
+
+    @property
+    def line(self) -> str:
+        """All that was said, in one line."""
+        return " ".join(self.err.split())
+
+
+Command = Callable[..., Told]
+"""The program with the words of a command: the fixture `stillhouse`."""

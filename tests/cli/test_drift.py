@@ -3,44 +3,22 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
 from stillhouse.cli.app import commands
 from stillhouse.cli.app import run as program
 from stillhouse.drift.fields import FIELDS
-from tests.runs import demo, put, row, rows, run, stamps
-
-
-class Told(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-    @property
-    def line(self) -> str:
-        """All that was said, in one line."""
-        return " ".join(self.err.split())
-
-
-Command = Callable[..., Told]
+from tests.runs import Command, Told, demo, put, row, rows, run, stamps
 
 
 @pytest.fixture
-def drift(capfd: pytest.CaptureFixture[str]) -> Command:
+def drift(stillhouse: Command) -> Command:
     """`stillhouse drift`, in this process."""
 
-    def call(*arguments: object) -> Told:
-        capfd.readouterr()
-        words = [str(argument) for argument in arguments]
-        code = program(["drift", *words, *([] if "--help" in words else ["--engine", "inline"])])
-        told = capfd.readouterr()
-        return Told(code, told.out, told.err)
+    def call(*words: object) -> Told:
+        return stillhouse("drift", *words, *([] if "--help" in words else ["--engine", "inline"]))
 
     return call
 

@@ -11,16 +11,17 @@ import os
 import resource
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import pytest
 
-from stillhouse.cli.app import run as program
 from tests.runs import (
     FIRST,
     SECOND,
+    Command,
+    Told,
     add,
     check_accounted,
     check_clean,
@@ -35,31 +36,6 @@ from tests.runs import (
     run,
     visible,
 )
-
-
-class Told(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Told]
-
-
-@pytest.fixture
-def stillhouse(capfd: pytest.CaptureFixture[str]) -> Command:
-    """The program, in this process."""
-
-    def call(*arguments: object) -> Told:
-        capfd.readouterr()
-        code = program([str(argument) for argument in arguments])
-        told = capfd.readouterr()
-        assert "Traceback" not in told.err
-        return Told(code, told.out, told.err)
-
-    return call
 
 
 def _distil(stillhouse: Command, root: Path, recorded_at: str = FIRST) -> Any:

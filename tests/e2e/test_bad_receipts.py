@@ -25,7 +25,7 @@ from stillhouse.receipts import (
 from stillhouse.receipts.dsse import decode_envelope, encode_envelope
 from stillhouse.receipts.hashing import BlockHasher
 from stillhouse.storage import LocalStore
-from tests.runs import FIRST, put, rows, run, stamps
+from tests.runs import FIRST, Command, put, rows, run, stamps
 
 SFT = "distilled/sft/sft_export.jsonl"
 
@@ -46,31 +46,6 @@ class Scene(NamedTuple):
         """The signature file beside it."""
         path = self.receipt(stage)
         return path.with_name(signature_path(path.name))
-
-
-class Told(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Told]
-
-
-@pytest.fixture
-def stillhouse(capfd: pytest.CaptureFixture[str]) -> Command:
-    """The program, in this process."""
-
-    def call(*arguments: object) -> Told:
-        capfd.readouterr()
-        code = program([str(argument) for argument in arguments])
-        told = capfd.readouterr()
-        assert "Traceback" not in told.err
-        return Told(code, told.out, told.err)
-
-    return call
 
 
 @pytest.fixture(scope="module")

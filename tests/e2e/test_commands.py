@@ -8,39 +8,11 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
 
 import pytest
 
-from stillhouse.cli.app import run as program
-from tests.runs import demo, environment, put, row, rows
-
-
-class Told(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Told]
-
-
-@pytest.fixture
-def stillhouse(capfd: pytest.CaptureFixture[str]) -> Command:
-    """The program, in this process."""
-
-    def call(*arguments: object) -> Told:
-        capfd.readouterr()
-        code = program([str(argument) for argument in arguments])
-        told = capfd.readouterr()
-        return Told(code, told.out, told.err)
-
-    return call
-
+from tests.runs import Command, Told, demo, environment, put, row, rows
 
 # ------------------------------------------------------------------------ folders and hints
 

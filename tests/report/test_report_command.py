@@ -6,43 +6,23 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Callable
 from contextlib import chdir
+from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
 import msgspec
 import pytest
 
-from stillhouse.cli.app import run as program
 from stillhouse.report import Facts, gather_facts
 from stillhouse.storage import MemoryStore
 from tests.report.lakes import NOW, VERSION
-from tests.runs import add, demo, environment, files, put, row, rows, run, stamps
-
-
-class Told(NamedTuple):
-    """What a command answered."""
-
-    code: int
-    out: str
-    err: str
-
-
-Command = Callable[..., Told]
+from tests.runs import Command, add, demo, environment, files, put, row, rows, run, stamps
 
 
 @pytest.fixture
-def report(capfd: pytest.CaptureFixture[str]) -> Command:
+def report(stillhouse: Command) -> Command:
     """The command, in this process."""
-
-    def call(*arguments: object) -> Told:
-        capfd.readouterr()
-        code = program(["report", *map(str, arguments)])
-        told = capfd.readouterr()
-        return Told(code, told.out, told.err)
-
-    return call
+    return partial(stillhouse, "report")
 
 
 @pytest.fixture
