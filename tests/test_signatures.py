@@ -214,7 +214,7 @@ def test_of_many_at_once_one_wins(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "says"),
     [
-        ("none/my.key", "no such file"),
+        ("none/my.key", "its folder is not there"),
         ("my.pub", "must not be called .pub"),
         ("", "is no name for a key"),
         ("\udcff.key", "is no name for a key"),
@@ -229,6 +229,15 @@ def test_a_place_where_no_key_can_be(
     with pytest.raises(StillhouseError, match=says):
         make_key_pair(name)
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("where", ["lake/my.key", "lake/_kb/my.key", "lake/_kb/old/my.key"])
+def test_a_key_is_not_made_in_a_lake(where: str, tmp_path: Path) -> None:
+    """Where the lake is copied to, its private key would go too."""
+    (tmp_path / "lake/_kb/old").mkdir(parents=True)
+    with pytest.raises(SignatureError, match=r"would lie in the lake .*lake, .*outside of lakes"):
+        make_key_pair(str(tmp_path / where))
+    assert not list(tmp_path.rglob("my.key*"))
 
 
 def _private(key: object, kind: form.PrivateFormat, secret: bytes = b"") -> bytes:

@@ -14,6 +14,7 @@ import msgspec
 
 from stillhouse import config
 from stillhouse.distil import read_raw, score_pending
+from stillhouse.errors import LakeError
 from stillhouse.exports import KINDS, ExportOptions, export
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import UNIT_BYTES, check_lake
@@ -124,6 +125,12 @@ def export_lake(
 ) -> RunReport:
     """Scored runs → exports. A dry run does everything but make the files visible (S8)."""
     with open_work(store, engine, recorded_at, progress) as work:
+        if not work.state.raw and not work.state.partitions and not work.state.exports:
+            raise LakeError(
+                "nothing has been read here yet, so there is nothing to export",
+                where=store.url,
+                way_out="Start with `stillhouse run`.",
+            )
         report = RunReport(recorded_at, dry_run=dry_run)
         if not dry_run:
             reissue(work)

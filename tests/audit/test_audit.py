@@ -14,6 +14,7 @@ from stillhouse.audit.metrics import METRICS
 from stillhouse.audit.phases import PHASES
 from stillhouse.audit.report import REPORT, AuditReport, read_report_head
 from stillhouse.audit.standing import standing_options
+from stillhouse.audit.table import rows_that_warn
 from stillhouse.engines import InlineEngine
 from stillhouse.errors import BaselineError, LakeError, ReceiptError, UsageError
 from stillhouse.exports import ExportOptions
@@ -22,7 +23,7 @@ from stillhouse.pipeline import export_lake, make_evidence, score_evidence
 from stillhouse.records import AuditBaseline
 from stillhouse.storage import LocalStore, MemoryStore
 from tests.audit.lakes import FIRST, SECOND, THIRD, attempts, audit, gates, relabel
-from tests.runs import add, demo, files, lines, put, raw_lines, rows, run, stamps
+from tests.runs import add, demo, files, lines, put, raw_lines, row, rows, run, stamps
 
 
 @pytest.fixture
@@ -74,7 +75,8 @@ def test_a_lake_that_grew_between_two_audits(lake: Path) -> None:
 
 def test_phases_stand_in_order_with_their_times(lake: Path) -> None:
     """Each phase is told once, with its seconds and a line about it."""
-    report = audit(lake)
+    audit(lake)
+    report = audit(lake, SECOND)
     assert [phase.name for phase in report.phases] == list(PHASES)
     assert [phase.seconds for phase in report.phases] == [1.0] * len(PHASES)
     assert all(phase.detail for phase in report.phases)
@@ -127,7 +129,7 @@ def test_slow_creep_is_told_after_five_audits(tmp_path: Path) -> None:
         add(log, attempts(have, want, 1))
         report = audit(tmp_path, f"2026-04-{day:02d}T08:00:00Z")
     told = {row.metric: row for row in report.table}
-    assert report.verdict == "ok"
+    assert not rows_that_warn(report.table)
     assert told["p2_evidence_rows"].creep == ["+50.0% from the median"]
     assert told["p3_rejected"].creep == []
 
@@ -156,6 +158,7 @@ def test_damage_is_told_beside_all_the_rest(lake: Path) -> None:
     report = audit(lake, SECOND, as_is=True)
     assert outcomes(report) == {
         "p0 files": "ok",
+        "as found": "skipped",
         "scores": "ok",
         "p1-p4 run": "skipped",
         "p5 receipts": "failed",
@@ -166,6 +169,47 @@ def test_damage_is_told_beside_all_the_rest(lake: Path) -> None:
     assert report.verify is not None
     assert [found.path for found in report.verify.problems] == ["distilled/sft/sft_export.jsonl"]
     assert report.table
+
+
+def test_what_a_run_mends_is_a_warning(lake: Path) -> None:
+    """An export that was edited is written anew, and a log that was rewritten is taken as it now
+    is: both are told before anything is changed, and once."""
+    audit(lake, FIRST)
+    export, log = lake / "distilled/sft/sft_export.jsonl", lake / "_kb/scrum_reviews.jsonl"
+    export.write_bytes(b"{}\n")
+    log.write_bytes(log.read_bytes().replace(b"contract", b"contrast", 1))
+    report = audit(lake, SECOND)
+    assert report.verdict == "warned"
+    assert report.exit_code(fail_on_warn=True) == 2
+    told = [line for line in report.warnings if line.startswith("before this audit, ")]
+    assert [line.split()[3] for line in told] == [
+        "_kb/scrum_reviews.jsonl",
+        "distilled/sft/sft_export.jsonl",
+    ]
+    assert not [line for line in audit(lake, THIRD).warnings if line.startswith("before")]
+
+
+def test_a_field_that_drifts_is_a_warning_where_there_are_values_enough(tmp_path: Path) -> None:
+    """Long answers in place of short ones warn; two of them do not, which chance could give."""
+    log = put(tmp_path, "scrum_reviews", attempts(0, 200, 1))
+    audit(tmp_path, FIRST)
+    add(
+        log,
+        b"".join(
+            row(number, accepted_on_attempt=1, review="word " * 900) + b"\n"
+            for number in range(200, 202)
+        ),
+    )
+    assert not audit(tmp_path, SECOND).warnings
+    add(
+        log,
+        b"".join(
+            row(number, accepted_on_attempt=1, review="word " * 900) + b"\n"
+            for number in range(300, 400)
+        ),
+    )
+    warned = audit(tmp_path, THIRD, threshold=9).warnings
+    assert [line.split()[0] for line in warned if "PSI" in line][:1] == ["text_chars"]
 
 
 def test_a_phase_that_breaks_does_not_hide_the_others(lake: Path) -> None:

@@ -16,7 +16,7 @@ from stillhouse.audit.table import (
     DriftRow,
     build_audit_drift_table,
     format_audit_drift_table,
-    has_warning,
+    rows_that_warn,
 )
 from stillhouse.errors import UsageError
 from stillhouse.records import AuditBaseline
@@ -62,8 +62,8 @@ def test_rows_are_sorted_by_name_with_every_flag() -> None:
         ("d", 5, None, None, "removed"),
         ("z", 0, 0, None, "ok"),
     ]
-    assert has_warning(rows)
-    assert not has_warning(build_audit_drift_table(current, current))
+    assert rows_that_warn(rows)
+    assert not rows_that_warn(build_audit_drift_table(current, current))
 
 
 @pytest.mark.parametrize("prior", [None, baseline()])

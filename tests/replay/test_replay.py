@@ -237,6 +237,19 @@ def test_an_edited_row_that_a_forged_receipt_vouches_for_is_found(tmp_path: Path
     assert "contrast" in parted.difference.examples[0].fields["response"]
 
 
+def test_of_an_edited_log_only_the_edited_row_parts(tmp_path: Path) -> None:
+    """The others keep the times of their first reading, and come out the same."""
+    root = tmp_path / "lake"
+    log = put(root, "scrum_reviews", rows(0, 6))
+    run(root, FIRST)
+    add(log, rows(6, 9))
+    run(root, SECOND)
+    log.write_bytes(log.read_bytes().replace(b"keeps", b"holds", 1))
+    evidence = [one for one in again(root).parted if one.stage == "evidence"]
+    assert [one.difference.rows for one in evidence] == [1]
+    assert evidence[0].difference.examples[0].line_offset == 0
+
+
 # --------------------------------------------------------------------------- what cannot be
 
 
@@ -296,7 +309,7 @@ def test_the_command_says_what_it_did_and_keeps_the_second_run(
     assert program(["replay", str(root), "--keep", str(kept), "--workers", "1"]) == 0
     told = capfd.readouterr()
     assert told.out == ""
-    assert "files the same" in told.err
+    assert "files as receipted" in told.err
     path = "distilled/sft/sft_export.jsonl"
     assert (kept / path).read_bytes() == (root / path).read_bytes()
     assert program(["replay", str(root), "--keep", str(kept)]) == 2

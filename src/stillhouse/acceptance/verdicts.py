@@ -195,7 +195,8 @@ def _result(gate: Gate, heard: _Heard, checked: int) -> GateResult:
     if verdict == "blocked":
         others = ", ".join(str(number) for number in sorted(heard.answering))
         detail = f"not judged: it rests on what gate {others} found; mend that and accept again"
-    shown = (heard.own or heard.others)[:SHOWN]
+    found = sorted(heard.own or heard.others, key=lambda fault: (fault.path, fault.line or 0))
+    shown = found[:SHOWN]
     return GateResult(
         number=gate.number,
         name=gate.name,

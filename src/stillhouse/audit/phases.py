@@ -1,6 +1,6 @@
 """The audit of a lake, phase by phase: what is there, is it right, and what moved (SPEC A6).
 
-    files → stored scores by today's rules → run → receipts → gates → figures
+    files → as found → stored scores by today's rules → run → receipts → gates → figures
 
 A phase that fails does not hide the others: each is tried, timed and told. Only when all held
 do the figures become the new baseline, since a lake that is broken is no measure for the next.
@@ -21,9 +21,15 @@ from stillhouse.audit.baselines import add_baseline, read_baselines
 from stillhouse.audit.history import LEAST_AUDITS, summarise_history
 from stillhouse.audit.metrics import collect_metrics
 from stillhouse.audit.report import AuditReport, Outcome, PhaseReport, Verdict, write_report
-from stillhouse.audit.spread import compare_spreads, spreads_of
+from stillhouse.audit.spread import compare_spreads, moved_fields, spreads_of
 from stillhouse.audit.standing import bring_up_to_date, standing_options
-from stillhouse.audit.table import THRESHOLD, build_audit_drift_table, check_threshold
+from stillhouse.audit.table import (
+    THRESHOLD,
+    build_audit_drift_table,
+    check_threshold,
+    rows_that_warn,
+    warning_of,
+)
 from stillhouse.drift.scorer import ScorerDrift, scorer_drift
 from stillhouse.errors import LakeError, StillhouseError
 from stillhouse.exports import ExportOptions
@@ -33,6 +39,9 @@ from stillhouse.receipts import VerifyReport, verify_lake
 from stillhouse.records import SCHEMA_VERSION, AuditBaseline, BaselineDistribution
 from stillhouse.state import load_state
 from stillhouse.work import Progress, silent
+
+_SHOWN: Final = 5
+"""Files that were not as receipted and are named."""
 
 
 class Gates(Protocol):
@@ -74,6 +83,7 @@ class Audit(msgspec.Struct):
     history: list[AuditBaseline]
     phases: list[PhaseReport] = []
     notes: list[str] = []
+    warnings: list[str] = []
     options: dict[str, ExportOptions] = {}
     scorer: ScorerDrift | None = None
     verify: VerifyReport | None = None
@@ -97,6 +107,27 @@ def _files(audit: Audit) -> Told:
     size = sum(raw.size for raw in found)
     words = f"{_many(len(found), 'raw log')}, {_many(size, 'byte')}"
     return Told("ok" if found else "failed", words)
+
+
+def _found(audit: Audit) -> Told:
+    """Every receipt against the files as they were found: what a run mends or takes as it is, it
+    says in a note at most."""
+    if audit.as_is:
+        return Told("skipped", "nothing is mended: p5 tells of it")
+    found = verify_lake(audit.store, audit.engine)
+    if not found.receipts and not found.problems:
+        return Told("skipped", "nothing has been distilled here yet")
+    shown = found.problems[:_SHOWN]
+    audit.warnings += [f"before this audit, {one.path} {_sentence(one.detail)}" for one in shown]
+    if len(found.problems) > len(shown):
+        more = len(found.problems) - len(shown)
+        audit.warnings.append(f"so it was with {_many(more, 'more file')}")
+    words = f"{_many(found.files, 'file')} as found"
+    return Told("ok", f"{words}, {_many(len(found.problems), 'problem')}")
+
+
+def _sentence(detail: str) -> str:
+    return detail.partition(";")[0]
 
 
 def _scores(audit: Audit) -> Told:
@@ -163,6 +194,7 @@ def _many(count: int, what: str) -> str:
 
 PHASES: Final[dict[str, Callable[[Audit], Told]]] = {
     "p0 files": _files,
+    "as found": _found,
     "scores": _scores,
     "p1-p4 run": _run,
     "p5 receipts": _verify,
@@ -229,16 +261,15 @@ def _report(audit: Audit, threshold: float) -> AuditReport:
     if baseline:
         history = summarise_history(audit.history, LEAST_AUDITS)
         table = build_audit_drift_table(audit.prior, baseline, threshold, history)
-    warnings = [
-        f"{row.metric} moved by more than the threshold" for row in table if row.flag == "warn"
-    ]
+    prior = audit.prior
+    data = compare_spreads(prior.distributions, audit.spreads) if prior else {}
+    warnings = [*audit.warnings, *map(warning_of, rows_that_warn(table)), *moved_fields(data)]
     if audit.scorer and audit.scorer.harmful:
         warnings.append(
             f"today's rules accept {_many(audit.scorer.harmful, 'row')} scored as rejected or for "
             "review: look at `stillhouse drift scores`"
         )
     verdict = _verdict([phase.outcome for phase in audit.phases], warnings)
-    prior = audit.prior
     return AuditReport(
         lake=audit.store.url,
         recorded_at=audit.recorded_at,
@@ -253,7 +284,7 @@ def _report(audit: Audit, threshold: float) -> AuditReport:
         gates=audit.gates,
         prior=prior.recorded_at if prior else None,
         table=table,
-        data=compare_spreads(prior.distributions, audit.spreads) if prior else {},
+        data=data,
         baseline=baseline,
         appended=baseline is not None and verdict in ("ok", "warned"),
         warnings=warnings,

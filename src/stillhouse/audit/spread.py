@@ -27,6 +27,7 @@ from stillhouse.drift import (
     merge_histograms,
     quantile_edges,
 )
+from stillhouse.drift.data import outcome
 from stillhouse.drift.fields import FIELDS, Row
 from stillhouse.drift.pairs import numbered_lines
 from stillhouse.drift.reading import Values
@@ -167,6 +168,16 @@ def compare_spreads(
         if prior and prior.edges == current.edges and _size(prior) and _size(current):
             found[name] = _compare(prior, current)
     return found
+
+
+def moved_fields(fields: Mapping[str, FieldDrift]) -> list[str]:
+    """The fields whose drift is major, with enough values to tell it from noise, in words."""
+    return [
+        f"{name} moved: PSI {one.drift.psi:.2f} of {one.compared}, where chance reaches "
+        f"{one.drift.noise_floor_99:.2f}"
+        for name, one in fields.items()
+        if outcome(one.drift) == "major"
+    ]
 
 
 def _compare(prior: BaselineDistribution, now: BaselineDistribution) -> FieldDrift:

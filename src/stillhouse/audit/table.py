@@ -67,9 +67,16 @@ def check_threshold(threshold: float) -> None:
         )
 
 
-def has_warning(rows: Sequence[DriftRow]) -> bool:
-    """True when a metric moved by more than the threshold."""
-    return any(row.flag == "warn" for row in rows)
+def rows_that_warn(rows: Sequence[DriftRow]) -> list[DriftRow]:
+    """The metrics that moved by more than the threshold."""
+    return [row for row in rows if row.flag == "warn"]
+
+
+def warning_of(row: DriftRow) -> str:
+    """A metric that moved, in words."""
+    change = "" if row.change is None else f" ({row.change:+.0%})"
+    was, now = shown_number(row.prior), shown_number(row.current)
+    return f"{shown_name(row.metric)} moved by more than the threshold: {was} to {now}{change}"
 
 
 def _row(

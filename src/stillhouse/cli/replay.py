@@ -86,7 +86,7 @@ def _tell(done: ReplayReport) -> None:
     )
     for line in _examples(done):
         output.say(line)
-    same = f"{done.same:,} of {output.number(done.files, 'file')} the same"
+    same = f"{done.same:,} of {output.number(done.files, 'file')} as receipted"
     of = f"receipt {done.receipt}" if done.receipt else "the lake"
     output.say(
         f"{of}, run again by {done.replayed_by}: {same} ({output.number(done.bytes, 'byte')})"

@@ -12,6 +12,7 @@ from stillhouse.drift.breakdown import Bucket, DistributionDrift
 from stillhouse.drift.edges import is_one_value
 
 _CROWDED: Final = 0.9
+_FEWER: Final = ". Fewer buckets, or quantile edges, lean less on it"
 
 
 def cautions(drift: DistributionDrift) -> Iterator[str]:
@@ -54,7 +55,7 @@ def _low_sample(drift: DistributionDrift) -> Iterator[str]:
             f"too few values ({drift.reference_size} and {drift.current_size}) for "
             f"{drift.degrees_of_freedom + 1} buckets: without any drift one pair in a hundred "
             f"reaches a PSI of {drift.noise_floor_99:.2g}. Read psi_debiased and p_value"
-            f"{', with quantile edges' if drift.kind == 'numeric' else ''}"
+            f"{', with quantile or fewer buckets' if drift.kind == 'numeric' else ''}"
         )
 
 
@@ -63,6 +64,6 @@ def _clamped(drift: DistributionDrift) -> Iterator[str]:
     if drift.verdict != "stable" and part > drift.psi / 2:
         yield (
             f"{part / drift.psi:.0%} of PSI comes from buckets that are empty on one side: its "
-            f"size follows from epsilon ({drift.epsilon:g}), not from the data. Fewer buckets, or "
-            "quantile edges, lean less on it"
+            f"size follows from epsilon ({drift.epsilon:g}), not from the data"
+            f"{_FEWER if drift.kind == 'numeric' else ''}"
         )

@@ -10,9 +10,11 @@ from __future__ import annotations
 import os
 import secrets
 from contextlib import suppress
+from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 from stillhouse.errors import SignatureError
+from stillhouse.lake import RAW
 from stillhouse.receipts.dsse import keyid_of
 from stillhouse.storage.disk import sync_folder
 from stillhouse.storage.paths import TEMP_PREFIX, TEMP_SUFFIX, disk_error
@@ -41,6 +43,7 @@ def make_key_pair(path: str) -> str:
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
     _check_name(path)
+    _check_place(path)
     public_path = f"{path}{PUBLIC_SUFFIX}"
     for name in (path, public_path):
         if os.path.lexists(name):
@@ -72,6 +75,22 @@ def _check_name(path: str) -> None:
         raise SignatureError(
             "is no name for a key", where=repr(path), way_out="Give a file's name, in UTF-8."
         )
+
+
+def _check_place(path: str) -> None:
+    folder = Path(os.path.abspath(path)).parent
+    if not folder.is_dir():
+        raise SignatureError(
+            "cannot be made: its folder is not there", where=path, way_out=f"Make {folder} first."
+        )
+    for above in (folder, *folder.parents):
+        if above.name == RAW or (above / RAW).is_dir():
+            raise SignatureError(
+                f"would lie in the lake {above if above.name != RAW else above.parent}, and go "
+                "where the lake is copied to",
+                where=path,
+                way_out="Keep private keys outside of lakes.",
+            )
 
 
 def _is_there(path: str) -> SignatureError:

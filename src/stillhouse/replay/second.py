@@ -16,10 +16,10 @@ from stillhouse.distil import read_raw
 from stillhouse.exports import ExportOptions, export
 from stillhouse.interfaces import Engine, Store
 from stillhouse.lake import QUARANTINE, SCORED, stem_of
-from stillhouse.receipts import FileDigest
+from stillhouse.receipts import FileDigest, hash_prefix
 from stillhouse.records import QuarantineRow
 from stillhouse.replay.told import Step, Told, export_steps
-from stillhouse.state import FileState, State
+from stillhouse.state import FileState, RawState, State
 from stillhouse.storage.overlay import OverlayStore
 from stillhouse.work import Progress, Work
 
@@ -55,7 +55,9 @@ def second_run(
     }
     state = State(
         generation=told.state.generation,
-        raw={stem: raw for stem, raw in told.state.raw.items() if raw.path in shown},
+        raw={
+            stem: _as_it_is(store, raw) for stem, raw in told.state.raw.items() if raw.path in shown
+        },
     )
     scores = any(path.startswith(f"{SCORED}/") for path in told.claims)
     notes: list[str] = []
@@ -81,6 +83,14 @@ def second_run(
         # Why all is read anew is known here; what else a stage has to say is not.
         notes += [note for note in work.notes if "known from receipts only" not in note]
     return {file.path: file for file in _files(state)}, list(dict.fromkeys(notes))
+
+
+def _as_it_is(store: Store, raw: RawState) -> RawState:
+    """What is told of a log, with the hash of the bytes that are there. That they are others is
+    told by itself; the rows that are the same should not part by their times too."""
+    with store.open(raw.path) as handle:
+        found = hash_prefix(handle, raw.end, raw.path, 0)
+    return msgspec.structs.replace(raw, end=found.bytes, sha256=found.sha256)
 
 
 def _torn_bytes(store: Store, told: Told, raw: FileDigest) -> int:

@@ -92,7 +92,7 @@ def gates_in_words(acceptance: Acceptance | None) -> str:
     if acceptance.stale:
         return f"{said}, but the lake has changed since."
     if acceptance.passed == _GATES:
-        return f"All {_GATES} gates held on {when}, and nothing has changed since."
+        return f"All {_GATES} gates held on {when}, and no run has written anything since."
     return f"{said}."
 
 
