@@ -662,3 +662,14 @@ def test_a_newer_lake_is_not_touched(handed: str, tmp_path: Path, stillhouse: Co
     assert "newer Stillhouse" in line
     assert visible(tmp_path) == before
     assert stillhouse(handed, tmp_path).code in (0, 3)
+
+
+def test_an_export_before_any_run_says_what_to_do(tmp_path: Path, stillhouse: Command) -> None:
+    """It leaves no empty files and no receipt that would narrow what later audits make."""
+    put(tmp_path, "scrum_reviews", rows(0, 3))
+    told = stillhouse("export", tmp_path, "sft", "--engine", "inline")
+    assert (told.code, told.out) == (3, "")
+    assert "nothing has been read here yet" in told.line
+    assert "stillhouse run" in told.line
+    assert not (tmp_path / "distilled").exists()
+    assert not (tmp_path / "receipts").exists()
