@@ -17,7 +17,7 @@ from stillhouse.distil import read_raw, score_pending
 from stillhouse.errors import LakeError
 from stillhouse.exports import KINDS, ExportOptions, export
 from stillhouse.interfaces import Engine, Store
-from stillhouse.lake import EVIDENCE, UNIT_BYTES, check_lake
+from stillhouse.lake import EVIDENCE, UNIT_BYTES, check_lake, raw_files
 from stillhouse.recall import recall, reissue
 from stillhouse.state import clear_staging, load_state, recover
 from stillhouse.work import Progress, Work, silent
@@ -125,7 +125,7 @@ def export_lake(
 ) -> RunReport:
     """Scored runs → exports. A dry run does everything but make the files visible (S8)."""
     with open_work(store, engine, recorded_at, progress) as work:
-        if not work.state.raw and not any(store.list(EVIDENCE)):
+        if not work.state.raw and raw_files(store)[0] and not any(store.list(EVIDENCE)):
             raise LakeError(
                 "nothing has been read here yet, so there is nothing to export",
                 where=store.url,
