@@ -13,6 +13,15 @@
     ├── GateError                   exit 1: a gate that the user set does not open
     ├── SourceError                 a source definition (ours or a plugin's) that cannot be used
     ├── EngineError                 a worker died or an engine could not start
+    ├── VectorError                 the vector store refused; `code` is stable
+    │   ├── VectorRequestError      what was asked is off; carries all its problems, each with a field
+    │   │   └── VectorLimitError    it is more than the limits allow
+    │   ├── VectorNotFoundError     no such index, item, snapshot or cursor
+    │   ├── VectorConflictError     it exists, and is another; or two things do not fit together
+    │   ├── VectorLockedError       another process holds the data folder
+    │   ├── VectorDamagedError      what is on disk is not what was written
+    │   ├── VectorFailedError       the disk or the database fails: nothing is acknowledged
+    │   └── VectorBusyError         too much at once, or it took too long; try again
     ├── RecordError                 a row that does not validate; carries all its problems
     └── SftContaminationError       a sample of a category that must never train (SPEC F2)
 
@@ -100,6 +109,73 @@ class SourceError(StillhouseError):
 
 class EngineError(StillhouseError):
     """A worker died, or an engine could not start."""
+
+
+class VectorError(StillhouseError):
+    """The vector store refused. ``code`` is a stable word for programs to look at."""
+
+    code = "vector_error"
+
+    def __init__(self, what: str, *, code: str = "", where: str = "", way_out: str = "") -> None:
+        super().__init__(what, where=where, way_out=way_out)
+        if code:
+            self.code = code
+
+
+class VectorRequestError(VectorError):
+    """What was asked is off. ``problems`` holds every problem found as ``(field, detail)``; the
+    field is a path such as ``items[3].vector``."""
+
+    code = "invalid_request"
+
+    def __init__(
+        self, problems: Sequence[tuple[str, str]], *, code: str = "", where: str = ""
+    ) -> None:
+        self.problems = tuple(problems)
+        what = "; ".join(f"{field}: {detail}" for field, detail in self.problems)
+        super().__init__(what, code=code, where=where)
+
+
+class VectorLimitError(VectorRequestError):
+    """What was asked is more than the limits allow."""
+
+    code = "limit_exceeded"
+
+
+class VectorNotFoundError(VectorError):
+    """There is no such index, item, snapshot or cursor."""
+
+    code = "not_found"
+
+
+class VectorConflictError(VectorError):
+    """What was asked for exists and is another, or two things do not fit together."""
+
+    code = "conflict"
+
+
+class VectorLockedError(VectorError):
+    """Another process holds the data folder."""
+
+    code = "locked"
+
+
+class VectorDamagedError(VectorError):
+    """What is on disk, or in an envelope, is not what was written."""
+
+    code = "damaged"
+
+
+class VectorFailedError(VectorError):
+    """The disk or the database fails: the store acknowledges nothing."""
+
+    code = "storage_failed"
+
+
+class VectorBusyError(VectorError):
+    """Too much at once, or it took too long: trying again later may help."""
+
+    code = "busy"
 
 
 class RecordError(StillhouseError):

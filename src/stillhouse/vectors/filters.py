@@ -1,0 +1,259 @@
+"""Metadata filters (SPEC V8): their JSON form, what it means, and a plain way to evaluate it.
+
+    {"lang": "en"}                                  equality
+    {"year": {"$gte": 2020, "$lt": 2024}}           range
+    {"lang": {"$in": ["en", "de"]}}                 one of
+    {"source.url": {"$exists": true}}               presence; a dot descends into objects
+    {"$or": [{"lang": "en"}, {"$not": {"draft": true}}]}
+
+Several fields in one object, and several operators on one field, must all hold. `$ne` and
+`$nin` are `$not` of `$eq` and `$in`, so they hold where the field is missing. A list matches
+where one of its elements does. Numbers compare as numbers (1 equals 1.0), booleans and null
+equal only themselves; a range compares numbers with numbers, strings with strings by code point,
+and holds for nothing else. A dot that belongs to a key is written ``\\.``.
+
+Every backend gives the answer that `matches` gives; `matches` is the definition.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any, Final, Literal, TypeAlias
+
+import msgspec
+
+from stillhouse.errors import VectorLimitError, VectorRequestError
+from stillhouse.vectors.limits import Limits
+
+Scalar: TypeAlias = str | int | float | bool | None
+Path: TypeAlias = tuple[str, ...]
+Bound = Literal["$gt", "$gte", "$lt", "$lte"]
+
+
+class OneOf(msgspec.Struct, frozen=True):
+    """The value at ``path`` equals one of ``values``."""
+
+    path: Path
+    values: tuple[Scalar, ...]
+
+
+class Range(msgspec.Struct, frozen=True):
+    """The value at ``path`` lies on the right side of a number or a string."""
+
+    path: Path
+    bound: Bound
+    value: str | int | float
+
+
+class Exists(msgspec.Struct, frozen=True):
+    """There is a value at ``path``; null is one."""
+
+    path: Path
+
+
+class All(msgspec.Struct, frozen=True):
+    """Every clause holds; with no clauses it always does."""
+
+    clauses: tuple[Filter, ...]
+
+
+class Any_(msgspec.Struct, frozen=True):
+    """At least one clause holds."""
+
+    clauses: tuple[Filter, ...]
+
+
+class Not(msgspec.Struct, frozen=True):
+    """The clause does not hold."""
+
+    clause: Filter
+
+
+Filter: TypeAlias = OneOf | Range | Exists | All | Any_ | Not
+
+_BOUNDS: Final[tuple[Bound, ...]] = ("$gt", "$gte", "$lt", "$lte")
+_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+    "$gt": lambda left, right: left > right,
+    "$gte": lambda left, right: left >= right,
+    "$lt": lambda left, right: left < right,
+    "$lte": lambda left, right: left <= right,
+}
+
+
+# ------------------------------------------------------------------------------- parsing
+
+
+def parse_filter(value: object, limits: Limits | None = None, field: str = "filter") -> Filter:
+    """The filter that a JSON value means.
+
+    Raises `VectorRequestError` naming the field, or `VectorLimitError` when it has too many
+    clauses or is nested too deeply.
+    """
+    return _Parser(limits or Limits()).filter(value, field, 1)
+
+
+class _Parser:
+    """Counts clauses over a whole filter, however they are nested."""
+
+    def __init__(self, limits: Limits) -> None:
+        self._limits = limits
+        self._clauses = 0
+
+    def filter(self, value: object, field: str, depth: int) -> Filter:
+        if depth > self._limits.filter_depth:
+            raise VectorLimitError(
+                [(field, f"is nested more than {self._limits.filter_depth} levels deep")]
+            )
+        if not isinstance(value, dict):
+            raise _refused(field, "must be an object")
+        clauses = [
+            clause
+            for key, inner in value.items()
+            for clause in self._entry(key, inner, field, depth)
+        ]
+        return clauses[0] if len(clauses) == 1 else All(tuple(clauses))
+
+    def _entry(self, key: object, value: object, field: str, depth: int) -> Iterator[Filter]:
+        if not isinstance(key, str):
+            raise _refused(field, "has a key that is no string")
+        here = f"{field}.{key}"
+        self._count(here)
+        if key in ("$and", "$or"):
+            if not isinstance(value, list) or not value:
+                raise _refused(here, "must be a list of at least one filter")
+            within = tuple(
+                self.filter(one, f"{here}[{at}]", depth + 1) for at, one in enumerate(value)
+            )
+            yield All(within) if key == "$and" else Any_(within)
+        elif key == "$not":
+            yield Not(self.filter(value, here, depth + 1))
+        elif key.startswith("$"):
+            raise _refused(here, "is no operator here; known are $and, $or, $not")
+        else:
+            path = parse_path(key, here)
+            if isinstance(value, dict):
+                if not value:
+                    raise _refused(here, "names no operator")
+                for operator, operand in value.items():
+                    self._count(here)
+                    yield self._condition(path, operator, operand, f"{here}.{operator}")
+            else:
+                yield OneOf(path, (_scalar(value, here),))
+
+    def _condition(self, path: Path, operator: object, operand: object, field: str) -> Filter:
+        if operator in ("$eq", "$ne"):
+            equal = OneOf(path, (_scalar(operand, field),))
+            return equal if operator == "$eq" else Not(equal)
+        if operator in ("$in", "$nin"):
+            if not isinstance(operand, list):
+                raise _refused(field, "must be a list")
+            self._count(field, len(operand))
+            among = OneOf(
+                path, tuple(_scalar(one, f"{field}[{at}]") for at, one in enumerate(operand))
+            )
+            return among if operator == "$in" else Not(among)
+        if operator == "$exists":
+            if not isinstance(operand, bool):
+                raise _refused(field, "must be true or false")
+            return Exists(path) if operand else Not(Exists(path))
+        for bound in _BOUNDS:
+            if operator == bound:
+                if isinstance(operand, bool) or not isinstance(operand, str | int | float):
+                    raise _refused(field, "must be a number or a string")
+                return Range(path, bound, _scalar(operand, field))  # type: ignore[arg-type]
+        known = "$eq, $ne, $in, $nin, $gt, $gte, $lt, $lte, $exists"
+        raise _refused(field, f"is no operator; known are {known}")
+
+    def _count(self, field: str, more: int = 1) -> None:
+        self._clauses += more
+        if self._clauses > self._limits.filter_clauses:
+            raise VectorLimitError(
+                [(field, f"makes more than {self._limits.filter_clauses} clauses")]
+            )
+
+
+def parse_path(key: str, field: str) -> Path:
+    """The keys that a dotted path descends through."""
+    parts = [""]
+    escaped = False
+    for sign in key:
+        if escaped:
+            parts[-1] += sign if sign in ".\\" else "\\" + sign
+            escaped = False
+        elif sign == "\\":
+            escaped = True
+        elif sign == ".":
+            parts.append("")
+        else:
+            parts[-1] += sign
+    if escaped:
+        parts[-1] += "\\"
+    if not all(parts):
+        raise _refused(field, "is a path with an empty part")
+    return tuple(parts)
+
+
+def _scalar(value: object, field: str) -> Scalar:
+    if value is None or isinstance(value, str | bool | int):
+        return value
+    if isinstance(value, float) and value == value and abs(value) != float("inf"):
+        return value
+    raise _refused(field, "must be a string, a finite number, true, false or null")
+
+
+def _refused(field: str, detail: str) -> VectorRequestError:
+    return VectorRequestError([(field, detail)], code="invalid_filter")
+
+
+# ---------------------------------------------------------------------------- evaluating
+
+
+def matches(filter_: Filter, metadata: dict[str, Any] | None) -> bool:
+    """Whether an item with this metadata passes. An item without metadata has no fields."""
+    match filter_:
+        case All(clauses):
+            return all(matches(clause, metadata) for clause in clauses)
+        case Any_(clauses):
+            return any(matches(clause, metadata) for clause in clauses)
+        case Not(clause):
+            return not matches(clause, metadata)
+        case Exists(path):
+            return bool(values_at(metadata, path, spread=False))
+        case OneOf(path, values):
+            wanted = {value_key(value) for value in values}
+            return any(value_key(value) in wanted for value in values_at(metadata, path))
+        case Range(path, bound, value):
+            kind = order_kind(value)
+            compare = _COMPARE[bound]
+            return any(
+                order_kind(found) == kind and compare(found, value)
+                for found in values_at(metadata, path)
+            )
+
+
+def values_at(metadata: dict[str, Any] | None, path: Path, *, spread: bool = True) -> list[Any]:
+    """What stands at a path: nothing, a value, or with ``spread`` the elements of a list. A path
+    descends through objects only."""
+    found: Any = metadata
+    for key in path:
+        if not isinstance(found, dict) or key not in found:
+            return []
+        found = found[key]
+    return found if spread and isinstance(found, list) else [found]
+
+
+def value_key(value: object) -> object:
+    """What two values have in common exactly when they are equal to a filter; an object or a
+    list within a list equals nothing."""
+    if isinstance(value, bool) or value is None:
+        return (type(value), value)
+    return value if isinstance(value, str | int | float) else object()
+
+
+def order_kind(value: object) -> str:
+    """With what a value compares in a range: numbers, strings, or nothing ("")."""
+    if isinstance(value, bool):
+        return ""
+    if isinstance(value, int | float):
+        return "number"
+    return "string" if isinstance(value, str) else ""

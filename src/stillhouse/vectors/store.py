@@ -1,0 +1,283 @@
+"""The vector store inside a program: checks what it is given, once for every backend, and hands
+it on.
+
+    with VectorStore("vectors") as store:
+        store.create("docs", dimension=384)
+        store.add("docs", [Item("a", vector, {"lang": "en"})])
+        hits = store.search("docs", vector, k=10, filter={"lang": "en"})
+
+A store is safe to use from many threads. It keeps nothing itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Literal, cast, get_args, overload
+
+import numpy as np
+
+from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
+from stillhouse.vectors import checks
+from stillhouse.vectors.backend import Backend
+from stillhouse.vectors.filters import Filter, parse_filter
+from stillhouse.vectors.limits import Limits
+from stillhouse.vectors.values import (
+    AddedItem,
+    AddResult,
+    Batch,
+    DeleteResult,
+    Floats,
+    Health,
+    Hit,
+    Hits,
+    Include,
+    IndexInfo,
+    IndexSpec,
+    Item,
+    MergeResult,
+    Metadata,
+    Metric,
+    OnConflict,
+)
+
+
+class VectorStore:
+    """Named indexes of vectors in a folder, a database or memory.
+
+    ``data`` is a folder (made when it is missing), a URL (see `stillhouse.vectors.places`) or a
+    backend. Raises `VectorLockedError` when another process has the folder, `VectorDamagedError`
+    when it is not as it was written.
+    """
+
+    def __init__(self, data: str | Path | Backend, *, limits: Limits | None = None) -> None:
+        self.limits = limits or Limits()
+        if isinstance(data, str | Path):
+            from stillhouse.vectors.places import open_backend
+
+            self.backend: Backend = open_backend(data)
+        else:
+            self.backend = data
+
+    def __enter__(self) -> VectorStore:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what is held. Calling it again does nothing."""
+        self.backend.close()
+
+    def health(self) -> Health:
+        """Whether writes are acknowledged."""
+        return self.backend.health()
+
+    # ------------------------------------------------------------------------ indexes
+
+    def create(
+        self,
+        name: str,
+        dimension: int,
+        metric: Metric = "cosine",
+        metadata: Metadata | None = None,
+    ) -> bool:
+        """Make an index; False when there is the same already. Raises `VectorConflictError` when
+        there is another of that name."""
+        spec = checks.check_spec(IndexSpec(name, dimension, metric, metadata), self.limits)
+        return self.backend.create(spec)
+
+    def drop(self, name: str) -> None:
+        """Remove an index with all its items."""
+        self.backend.drop(self._name(name))
+
+    def indexes(self) -> list[IndexInfo]:
+        """Every index as it stands, by name."""
+        found = []
+        for name in self.backend.names():
+            try:
+                found.append(self.backend.describe(name))
+            except VectorNotFoundError:  # dropped since
+                continue
+        return found
+
+    def describe(self, name: str) -> IndexInfo:
+        """An index as it stands."""
+        return self.backend.describe(self._name(name))
+
+    # -------------------------------------------------------------------------- items
+
+    def add(self, name: str, items: Iterable[Item]) -> AddResult:
+        """Insert or replace a batch, whole or not at all; durable when it returns."""
+        spec = self.backend.spec(self._name(name))
+        return self._add(name, checks.check_batch(items, spec, self.limits))
+
+    def add_columns(
+        self,
+        name: str,
+        ids: Sequence[str],
+        vectors: Floats | Sequence[Sequence[float]],
+        metadata: Sequence[Metadata | None] | None = None,
+    ) -> AddResult:
+        """The same from columns: ``vectors`` is an array of shape (n, dimension), or n lists."""
+        spec = self.backend.spec(self._name(name))
+        lengths = {len(ids), len(vectors), len(ids if metadata is None else metadata)}
+        if len(lengths) > 1:
+            raise VectorRequestError([("items", "have columns of different lengths")])
+        if isinstance(vectors, np.ndarray):
+            vectors = checks.check_matrix(vectors, spec)
+        return self._add(name, checks.check_columns(ids, vectors, metadata, spec, self.limits))
+
+    def _add(self, name: str, batch: Batch) -> AddResult:
+        statuses = self.backend.add(name, batch) if batch.ids else []
+        return AddResult(
+            results=[AddedItem(*one) for one in zip(batch.ids, statuses, strict=True)],
+            inserted=statuses.count("inserted"),
+            replaced=statuses.count("replaced"),
+            unchanged=statuses.count("unchanged"),
+        )
+
+    def get(self, name: str, id_: str) -> Item:
+        """An item. Raises `VectorNotFoundError` (``item_not_found``)."""
+        found = self.backend.get(self._name(name), [id_])
+        if not found.ids:
+            raise VectorNotFoundError(
+                f"there is no item {id_!r} in the index {name!r}", code="item_not_found"
+            )
+        return Item(id_, found.vectors[0], checks.decoded(found.metadata[0]))
+
+    @overload
+    def delete(self, name: str, ids: Sequence[str]) -> DeleteResult: ...
+    @overload
+    def delete(self, name: str, *, filter: Metadata) -> DeleteResult: ...
+
+    def delete(
+        self, name: str, ids: Sequence[str] | None = None, *, filter: Metadata | None = None
+    ) -> DeleteResult:
+        """Delete by ids or by filter, all or nothing."""
+        self._name(name)
+        if (ids is None) == (filter is None):
+            raise VectorRequestError([("ids", "give either ids or a filter")])
+        if ids is None:
+            parsed = parse_filter(filter, self.limits)
+            return DeleteResult(deleted=self.backend.delete_matching(name, parsed))
+        wanted = checks.check_ids(ids, self.limits)
+        there = self.backend.delete(name, wanted)
+        missing = [id_ for id_, was in zip(wanted, there, strict=True) if not was]
+        return DeleteResult(deleted=sum(there), missing=missing)
+
+    def ids(self, name: str) -> list[str]:
+        """The id set (SPEC V1) by code point: one consistent state, whatever has metadata."""
+        return self.backend.ids(self._name(name))
+
+    def count(self, name: str, filter: Metadata | None = None) -> int:
+        """How many items there are, or match."""
+        parsed = None if filter is None else parse_filter(filter, self.limits)
+        return self.backend.count(self._name(name), parsed)
+
+    # ----------------------------------------------------------------------- searching
+
+    def search(
+        self,
+        name: str,
+        vector: Floats | Sequence[float],
+        k: int = 10,
+        *,
+        filter: Metadata | None = None,
+        ef: int | None = None,
+        include: Iterable[Include] = ("metadata",),
+    ) -> list[Hit]:
+        """The min(k, matches) nearest items, nearest first."""
+        found = self.search_columns(name, vector, k, filter=filter, ef=ef, include=include)
+        if len(found) != 1:
+            raise VectorRequestError([("vector", "are several; search_many takes those")])
+        return hits(found[0])
+
+    def search_many(
+        self,
+        name: str,
+        vectors: Floats | Sequence[Sequence[float]],
+        k: int = 10,
+        *,
+        filter: Metadata | None = None,
+        ef: int | None = None,
+        include: Iterable[Include] = ("metadata",),
+    ) -> list[list[Hit]]:
+        """The same for several vectors, in their order, all of one consistent state."""
+        return [
+            hits(found)
+            for found in self.search_columns(
+                name, vectors, k, filter=filter, ef=ef, include=include
+            )
+        ]
+
+    def search_columns(
+        self,
+        name: str,
+        vectors: object,
+        k: int,
+        *,
+        filter: object = None,
+        ef: int | None = None,
+        include: Iterable[Include] = (),
+    ) -> list[Hits]:
+        """The same by columns, for those who need speed: metadata stays JSON."""
+        spec = self.backend.spec(self._name(name))
+        limits = self.limits
+        queries = checks.check_queries(vectors, spec, limits)
+        checks.check_count(k, limits.k, "k")
+        if ef is not None:
+            checks.check_count(ef, limits.ef, "ef")
+        parsed: Filter | None = None if filter is None else parse_filter(filter, limits)
+        return self.backend.search(name, queries, k, parsed, ef, checks.check_include(include))
+
+    # ------------------------------------------------------------------------- merging
+
+    def merge(
+        self,
+        src: str,
+        dest: str,
+        *,
+        clear_source: bool = False,
+        on_conflict: OnConflict = "skip",
+    ) -> MergeResult:
+        """Bring the items of ``src`` into ``dest`` (SPEC V4). What is there already is skipped,
+        so that it can be run again; with ``clear_source`` what dest took or already holds the
+        same is deleted from the source. Interrupted anywhere, nothing is lost from both."""
+        source, target = self.backend.spec(self._name(src, "src")), None
+        if self._name(dest, "dest") == src:
+            raise VectorRequestError([("dest", "is the source itself")], code="merge_into_itself")
+        if on_conflict not in get_args(OnConflict):
+            raise VectorRequestError([("on_conflict", "must be skip or replace")])
+        target = self.backend.spec(dest)
+        for field in cast(tuple[Literal["dimension", "metric"], ...], ("dimension", "metric")):
+            ours, theirs = getattr(source, field), getattr(target, field)
+            if ours != theirs:
+                raise VectorConflictError(
+                    f"{src!r} has {field} {ours}, {dest!r} has {theirs}", code=f"{field}_mismatch"
+                )
+        return self.backend.merge(src, dest, clear_source=clear_source, on_conflict=on_conflict)
+
+    def _name(self, name: str, field: str = "name") -> str:
+        return checks.check_name(name, self.limits, field)
+
+
+def hits(found: Hits) -> list[Hit]:
+    """What a query found, as rows."""
+    rows: list[dict[str, Any]] = [
+        {"id": id_, "score": score}
+        for id_, score in zip(found.ids, found.scores.tolist(), strict=True)
+    ]
+    if found.metadata is not None:
+        for row, metadata in zip(rows, found.metadata, strict=True):
+            row["metadata"] = checks.decoded(metadata)
+    if found.vectors is not None:
+        for row, vector in zip(rows, found.vectors.tolist(), strict=True):
+            row["vector"] = vector
+    return [Hit(**row) for row in rows]
