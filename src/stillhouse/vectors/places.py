@@ -9,7 +9,7 @@ from stillhouse.vectors.backend import Backend
 
 
 def open_backend(data: str | Path) -> Backend:
-    """The backend behind ``memory:`` or a folder.
+    """The backend behind ``memory:`` or a folder, which is made when it is missing.
 
     Raises `UsageError` for a URL of an unknown kind, else what the backend raises on opening.
     """
@@ -18,6 +18,11 @@ def open_backend(data: str | Path) -> Backend:
         from stillhouse.vectors.memory import MemoryBackend
 
         return MemoryBackend()
-    raise UsageError(
-        f"no vector store is known for {url!r}", way_out="Give a folder, or memory: to try it."
-    )
+    if "://" in url:
+        raise UsageError(
+            f"no vector store is known for {url.partition('://')[0]}:// URLs",
+            way_out="Give a folder, or memory: to try it.",
+        )
+    from stillhouse.vectors.local import LocalBackend
+
+    return LocalBackend(Path(url))

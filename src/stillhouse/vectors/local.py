@@ -1,0 +1,375 @@
+"""The backend that keeps vectors in a folder of this machine.
+
+    lock                 one process a folder
+    truth.db             SQLite: every item, durable once acknowledged
+    acked                the number of the last acknowledged commit
+    segments/<number>/   what searching is fast by; derived, and may be deleted
+
+Writes go through `writer`, searches through each index's `search_index`; what is left reads the
+truth. This module says what each operation means in rows.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager, suppress
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import msgspec
+
+from stillhouse.errors import VectorDamagedError, VectorError, VectorNotFoundError
+from stillhouse.vectors import truth
+from stillhouse.vectors.backend import Export
+from stillhouse.vectors.filters import Filter
+from stillhouse.vectors.live import Rows
+from stillhouse.vectors.memory import index_exists, refuse_other
+from stillhouse.vectors.merging import merge
+from stillhouse.vectors.opening import Opened, open_folder
+from stillhouse.vectors.readers import Readers
+from stillhouse.vectors.registry import Entry, FolderRegistry, Registry
+from stillhouse.vectors.schema import RESTORE
+from stillhouse.vectors.search_index import SearchIndex, SearchOptions
+from stillhouse.vectors.values import (
+    Batch,
+    Floats,
+    Health,
+    Hits,
+    Include,
+    IndexInfo,
+    IndexSpec,
+    MergeResult,
+    OnConflict,
+    Status,
+)
+from stillhouse.vectors.worker import Worker
+from stillhouse.vectors.writer import Transaction, Writer
+
+_BATCH: Final = 1_000
+_PURGE: Final = 5_000
+
+
+def nothing(point: str) -> None:
+    """What happens at a named point when nobody tests what a crash there would do."""
+
+
+class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How a folder is used. ``faults`` is called at named points of writing; tests stop there."""
+
+    search: SearchOptions = SearchOptions()
+    faults: Callable[[str], None] = nothing
+    registry: Registry | None = None
+
+
+class LocalBackend:
+    """See the module and `stillhouse.vectors.backend.Backend`.
+
+    Raises on opening `VectorLockedError`, `VectorDamagedError` (what is on disk is not what was
+    acknowledged) or `VectorFailedError`.
+    """
+
+    def __init__(self, folder: str | Path, *, options: LocalOptions | None = None) -> None:
+        self.folder = Path(folder)
+        self._options = options or LocalOptions()
+        self._faults = self._options.faults
+        self._registry: Registry = self._options.registry or FolderRegistry()
+        self._worker = Worker()
+        self._opened: Opened = open_folder(self.folder)
+        self._readers: Readers = self._opened.readers
+        self._closed = False
+        self._closing = threading.Lock()
+        try:
+            for kept in self._opened.indexes:
+                entry = self._open_index(kept.number, kept.spec)
+                self._registry.put(entry)
+        except BaseException:
+            self._worker.close()
+            self._opened.close()
+            raise
+        self._writer = Writer(
+            self._opened.connection, self._opened.mark, self._opened.path, self._faults
+        )
+        for number in self._opened.leftovers:
+            self._purge(number)
+
+    def _open_index(self, number: int, spec: IndexSpec) -> Entry:
+        live = self._opened.live.pop(number, None)
+        reader = self._readers.truth(number, spec.dimension, live)
+        folder = self.folder / "segments" / str(number)
+        options = msgspec.structs.replace(self._options.search, worker=self._worker)
+        return Entry(number, spec, SearchIndex.open(folder, spec, reader, options))
+
+    def close(self) -> None:
+        """Finish the writes that wait, then give everything back."""
+        with self._closing:
+            if self._closed:
+                return
+            self._closed = True
+            self._writer.close()
+            self._worker.close()
+            self._opened.close()
+
+    def health(self) -> Health:
+        failed = self._writer.failed
+        return Health(failed is None, "" if failed is None else str(failed))
+
+    # ------------------------------------------------------------------------ indexes
+
+    def create(self, spec: IndexSpec) -> bool:
+        def run(transaction: Transaction) -> bool:
+            with suppress(VectorNotFoundError):
+                refuse_other(self._registry.find(spec.name).spec, spec)
+                return False
+            entry = self._make(transaction, spec)
+            transaction.later(lambda: self._registry.put(entry))
+            return True
+
+        # Two who create the same at once: the second must see the first.
+        return self._writer.do(run, sees_all=True)
+
+    def _make(self, transaction: Transaction, spec: IndexSpec, name: str | None = None) -> Entry:
+        """A new index in the truth, and its empty search. ``name`` is what it has at first."""
+        number = truth.take_number(transaction.connection, "next_index")
+        first = spec if name is None else msgspec.structs.replace(spec, name=name)
+        truth.put_index(transaction.connection, truth.Kept(number, first, 0, 0))
+        shutil.rmtree(self.folder / "segments" / str(number), ignore_errors=True)
+        return self._open_index(number, spec)
+
+    def drop(self, name: str) -> None:
+        def run(transaction: Transaction) -> Entry:
+            entry = self._registry.find(name)
+            self._unname(transaction, entry)
+            transaction.later(lambda: self._registry.drop(name))
+            return entry
+
+        entry = self._writer.do(run, sees_all=True)
+        self._faults("drop:named")
+        entry.search.close()
+        self._purge(entry.number)
+
+    def _unname(self, transaction: Transaction, entry: Entry) -> None:
+        """From here on the index is gone, though its rows are still there: they may be many."""
+        kept = truth.get_index(transaction.connection, entry.number, transaction.path)
+        unnamed = msgspec.structs.replace(kept.spec, name="")
+        truth.put_index(transaction.connection, kept._replace(spec=unnamed))
+
+    def _purge(self, number: int) -> None:
+        """Remove the rows of an index without a name, then the index, then its segments."""
+        while self._writer.do(lambda within: truth.purge(within.connection, number, _PURGE)):
+            self._faults("purge:some")
+
+        def forget(transaction: Transaction) -> None:
+            transaction.connection.execute("DELETE FROM indexes WHERE number = ?", (number,))
+
+        self._writer.do(forget)
+        shutil.rmtree(self.folder / "segments" / str(number), ignore_errors=True)
+
+    def spec(self, name: str) -> IndexSpec:
+        return self._registry.find(name).spec
+
+    def describe(self, name: str) -> IndexInfo:
+        entry = self._registry.find(name)
+        stats = entry.search.stats()
+        count = entry.search.count(None)
+        spec = entry.spec
+        # What the database takes for a row, beside what segments take.
+        rows = count * (spec.dimension * 4 + 64)
+        return IndexInfo(
+            name=name,
+            dimension=spec.dimension,
+            metric=spec.metric,
+            metadata=spec.metadata,
+            count=count,
+            segments=stats.segments,
+            tombstones=stats.tombstones,
+            tail=stats.tail,
+            bytes=stats.bytes + rows,
+        )
+
+    def names(self) -> list[str]:
+        return [entry.spec.name for entry in self._registry.entries()]
+
+    # -------------------------------------------------------------------------- items
+
+    def add(self, name: str, batch: Batch) -> list[Status]:
+        rows = truth.rows_of(batch)
+
+        def run(transaction: Transaction) -> list[Status]:
+            entry = self._registry.find(name)
+            there = truth.find(transaction.connection, entry.number, batch.ids)
+            alike = [there[row.id][0] for row in rows if there.get(row.id, (0, -1))[1] == row.check]
+            same = {row.id for _, row in truth.read(transaction.connection, alike) if row in known}
+            fresh = [row for row in rows if row.id not in same]
+            over = [there[row.id] for row in fresh if row.id in there]
+            truth.remove(transaction.connection, [seq for seq, _ in over])
+            added = truth.insert(transaction.connection, entry.number, fresh)
+            transaction.change(entry, added, over)
+            return [
+                "unchanged" if row.id in same else "replaced" if row.id in there else "inserted"
+                for row in rows
+            ]
+
+        known = set(rows)
+        return self._writer.do(run)
+
+    def get(self, name: str, ids: Sequence[str]) -> Batch:
+        entry = self._registry.find(name)
+        with self._readers.transaction() as connection:
+            there = truth.find(connection, entry.number, ids)
+            seqs = [there[id_][0] for id_ in ids if id_ in there]
+            rows = list(truth.read(connection, seqs))
+        return _sound_batch(rows, entry, self._opened.path)
+
+    def delete(self, name: str, ids: Sequence[str]) -> list[bool]:
+        def run(transaction: Transaction) -> list[bool]:
+            entry = self._registry.find(name)
+            there = truth.find(transaction.connection, entry.number, ids)
+            truth.remove(transaction.connection, [seq for seq, _ in there.values()])
+            transaction.change(entry, [], list(there.values()))
+            return [id_ in there for id_ in ids]
+
+        return self._writer.do(run)
+
+    def delete_matching(self, name: str, filter_: Filter) -> int:
+        def run(transaction: Transaction) -> int:
+            entry = self._registry.find(name)
+            seqs = entry.search.select(filter_).tolist()
+            doomed = [(seq, row.check) for seq, row in truth.read(transaction.connection, seqs)]
+            truth.remove(transaction.connection, seqs)
+            transaction.change(entry, [], doomed)
+            return len(doomed)
+
+        return self._writer.do(run, sees_all=True)
+
+    def ids(self, name: str) -> list[str]:
+        entry = self._registry.find(name)
+        with self._readers.transaction() as connection:
+            return [
+                id_
+                for (id_,) in connection.execute(
+                    "SELECT id FROM items WHERE index_number = ? ORDER BY id", (entry.number,)
+                )
+            ]
+
+    def count(self, name: str, filter_: Filter | None) -> int:
+        return self._registry.find(name).search.count(filter_)
+
+    def search(
+        self,
+        name: str,
+        queries: Floats,
+        k: int,
+        filter_: Filter | None,
+        ef: int | None,
+        include: frozenset[Include],
+    ) -> list[Hits]:
+        return self._registry.find(name).search.search(queries, k, filter_, ef, include)
+
+    def merge(
+        self, src: str, dest: str, *, clear_source: bool, on_conflict: OnConflict
+    ) -> MergeResult:
+        return merge(
+            self._writer,
+            self._registry,
+            src,
+            dest,
+            clear_source=clear_source,
+            on_conflict=on_conflict,
+            faults=self._faults,
+        )
+
+    # ----------------------------------------------------------------- whole indexes
+
+    @contextmanager
+    def export(self, name: str) -> Iterator[Export]:
+        entry = self._registry.find(name)
+        with self._readers.transaction() as connection:
+            kept = truth.get_index(connection, entry.number, self._opened.path)
+            yield Export(entry.spec, kept.items, self._exported(connection, entry))
+
+    def _exported(self, connection: sqlite3.Connection, entry: Entry) -> Iterator[Batch]:
+        place: str | None = ""
+        while place is not None:
+            rows = truth.after(connection, entry.number, place, _BATCH)
+            if rows:
+                yield _sound_batch(rows, entry, self._opened.path)
+            place = rows[-1][1].id if len(rows) == _BATCH else None
+
+    def load(self, spec: IndexSpec, batches: Iterable[Batch], *, replace: bool) -> int:
+        if not replace and spec.name in self.names():
+            raise index_exists(spec.name)
+        entry = self._writer.do(lambda within: self._make(within, spec, name=""))
+        try:
+            for batch in batches:
+                self._writer.do(partial(_take, entry=entry, rows=truth.rows_of(batch)))
+            self._faults("load:rows")
+            old, total = self._writer.do(
+                lambda within: self._swap(within, entry, replace), sees_all=True
+            )
+        except BaseException:
+            entry.search.close()
+            with suppress(VectorError):  # What is left is swept at the next opening.
+                self._purge(entry.number)
+            raise
+        self._faults("load:swapped")
+        if old is not None:
+            old.search.close()
+            self._purge(old.number)
+        return total
+
+    def _swap(
+        self, transaction: Transaction, entry: Entry, replace: bool
+    ) -> tuple[Entry | None, int]:
+        """Give a loaded index its name, and take it from the one that had it."""
+        old = None
+        with suppress(VectorNotFoundError):
+            old = self._registry.find(entry.spec.name)
+        if old is not None:
+            if not replace:
+                raise index_exists(entry.spec.name)
+            self._unname(transaction, old)
+        kept = truth.get_index(transaction.connection, entry.number, transaction.path)
+        truth.put_index(transaction.connection, kept._replace(spec=entry.spec))
+        transaction.later(lambda: self._registry.put(entry))
+        return old, kept.items
+
+    # ------------------------------------------------------------------ derived parts
+
+    def settle(self, name: str) -> None:
+        """Wait until an index's segments have nothing left to do."""
+        self._registry.find(name).search.settle()
+
+    def rebuild(self, name: str | None = None) -> list[str]:
+        """Build the segments of one index, or of all, anew from the truth; returns their names."""
+        chosen = self._registry.entries() if name is None else [self._registry.find(name)]
+        for entry in chosen:
+            self._writer.do(self._rebuilding(entry), sees_all=True)
+        return [entry.spec.name for entry in chosen]
+
+    def _rebuilding(self, entry: Entry) -> Callable[[Transaction], None]:
+        # In the writer's turn, so that no version comes or goes between reading and the view.
+        return lambda _: entry.search.rebuild(
+            self._readers.truth(entry.number, entry.spec.dimension, None)
+        )
+
+
+def _take(transaction: Transaction, entry: Entry, rows: list[truth.Row]) -> None:
+    """Write rows of which none is there yet."""
+    transaction.change(entry, truth.insert(transaction.connection, entry.number, rows), [])
+
+
+def _sound_batch(rows: list[tuple[int, truth.Row]], entry: Entry, path: Path) -> Batch:
+    """Rows as a batch. Raises `VectorDamagedError` when one is not as it was written."""
+    for _, row in rows:
+        if not truth.is_sound(row):
+            raise VectorDamagedError(
+                f"item {row.id!r} of index {entry.spec.name!r} is not as it was written",
+                where=str(path),
+                way_out=RESTORE,
+            )
+    columns: Rows = truth.columns_of(rows, entry.spec.dimension)
+    return Batch(columns.ids, columns.vectors, columns.metadata)

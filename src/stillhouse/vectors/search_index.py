@@ -1,0 +1,344 @@
+"""One index of a folder, for searching: its view, and what makes a new view of it.
+
+    truth ──open──▶ segments that are whole + a tail of the rest
+    commit ──apply──▶ a longer tail, more dead rows
+    worker ──tend──▶ the tail sealed, segments joined; files and manifest follow
+
+Everything here is derived from the truth and can be thrown away. A failure to write it hurts
+nobody: the rows stay where they are and are searched there.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+
+from stillhouse.errors import VectorDamagedError
+from stillhouse.storage.disk import make_folders
+from stillhouse.vectors.filters import Filter
+from stillhouse.vectors.graph import Codes
+from stillhouse.vectors.live import Rows, Seqs, TruthReader
+from stillhouse.vectors.manifest import NAME, read_manifest, write_manifest
+from stillhouse.vectors.sealing import Work, next_work
+from stillhouse.vectors.searching import search_view
+from stillhouse.vectors.segment import Segment, write_rows
+from stillhouse.vectors.tail import Tail
+from stillhouse.vectors.values import Floats, Hits, Include, IndexSpec
+from stillhouse.vectors.view import Part, View, longer
+from stillhouse.vectors.worker import Worker
+
+_log = logging.getLogger(__name__)
+
+_BATCH: Final = 2_048
+
+
+def nothing(point: str) -> None:
+    """What happens at a named point when nobody tests what a crash there would do."""
+
+
+class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """How an index is searched. ``seal_rows`` is the length at which a tail becomes a segment,
+    ``threads`` how many build a graph. ``faults`` is called at named points of writing files;
+    ``worker`` is whose thread does it (None: one of the index's own)."""
+
+    codes: Codes = "int8"
+    seal_rows: int = 4_096
+    threads: int = 1
+    faults: Callable[[str], None] = nothing
+    worker: Worker | None = None
+
+
+class SearchStats(msgspec.Struct, frozen=True, kw_only=True):
+    """An index as it is searched; see `IndexInfo`."""
+
+    segments: int
+    tombstones: int
+    tail: int
+    bytes: int
+
+
+class SearchIndex:
+    """See the module. Searches come from any thread, `apply` from one at a time."""
+
+    def __init__(self, folder: Path, spec: IndexSpec, options: SearchOptions) -> None:
+        self._folder = folder
+        self._spec = spec
+        self._options = options
+        self._worker = options.worker or Worker()
+        self._lock = threading.Lock()
+        self._closed = False
+        self._view = View((), Part(Tail(spec.metric, spec.dimension), 0))
+
+    @classmethod
+    def open(
+        cls, folder: Path, spec: IndexSpec, truth: TruthReader, options: SearchOptions
+    ) -> SearchIndex:
+        """The index as the truth has it: from segments as far as they are whole and agree with
+        the truth, with everything else in the tail, to be sealed in the background.
+
+        Raises what the truth raises.
+        """
+        index = cls(folder, spec, options)
+        seqs, checks = truth.versions()
+        parts = []
+        covered = np.zeros(len(seqs), np.bool_)
+        for segment in index._segments():
+            at = np.searchsorted(seqs, segment.seqs)
+            at[at == len(seqs)] = 0
+            known = (seqs[at] == segment.seqs) if len(seqs) else np.zeros(segment.count, np.bool_)
+            if len(seqs) and (checks[at[known]] != segment.checks[known]).any():
+                _log.warning("segment %s does not agree with the truth", segment.path)
+                continue
+            known[known] = ~covered[at[known]]
+            covered[at[known]] = True
+            dead = np.flatnonzero(~known)
+            part = Part(segment, segment.count).killing(dead)
+            if part.live_count:
+                parts.append(part)
+        tail = Tail(spec.metric, spec.dimension)
+        for rows in truth.rows(seqs[~covered]):
+            tail.append(rows)
+        index._view = View(tuple(parts), Part(tail, tail.count))
+        index._sweep()
+        if next_work(index._view, options.seal_rows, quiet=True) is not None:
+            index._worker.tell(index)
+        return index
+
+    def _segments(self) -> Iterator[Segment]:
+        """The segments that count and are whole."""
+        for name in self._named():
+            path = self._folder / name
+            try:
+                yield Segment.open(path, self._spec)
+            except VectorDamagedError as error:
+                _log.warning("segment %s is built anew: %s", path, error.what)
+            except FileNotFoundError:
+                _log.warning("segment %s is gone and is built anew", path)
+
+    def _named(self) -> list[str]:
+        named = read_manifest(self._folder)
+        if named is None and (self._folder / NAME).exists():
+            _log.warning("%s cannot be read; segments are built anew", self._folder / NAME)
+        return named or []
+
+    def _sweep(self) -> None:
+        """Remove files that are in no view: leftovers, and what was damaged."""
+        kept = {segment.path.name for segment in self._view.files}
+        if not self._folder.is_dir():
+            return
+        for path in self._folder.iterdir():
+            if path.name not in kept and path.name != NAME:
+                path.unlink(missing_ok=True)
+
+    # ------------------------------------------------------------------------ reading
+
+    def search(
+        self,
+        queries: Floats,
+        k: int,
+        filter_: Filter | None,
+        ef: int | None,
+        include: frozenset[Include],
+    ) -> list[Hits]:
+        """See `Backend.search`."""
+        return search_view(self._view, self._spec.metric, queries, k, filter_, ef, include)
+
+    def select(self, filter_: Filter) -> Seqs:
+        """The numbers of the live versions that match, ascending."""
+        found = [part.rows.seqs[_matching(part, filter_)] for part in self._view.parts]
+        return np.sort(np.concatenate(found)) if found else np.zeros(0, np.int64)
+
+    def count(self, filter_: Filter | None) -> int:
+        """How many items there are, or match."""
+        view = self._view
+        if filter_ is None:
+            return view.total
+        return sum(len(_matching(part, filter_)) for part in view.parts)
+
+    def stats(self) -> SearchStats:
+        """The index as it is searched."""
+        view = self._view
+        return SearchStats(
+            segments=len(view.segments),
+            tombstones=sum(part.dead_count for part in view.segments),
+            tail=view.tail.live_count,
+            bytes=sum(segment.bytes for segment in view.files),
+        )
+
+    # ----------------------------------------------------------------------- changing
+
+    def apply(self, removed: Sequence[int], added: Rows | None) -> None:
+        """Follow a commit: these versions ended, these began. One change of the view."""
+        with self._lock:
+            self._view = self._view.changed(removed, added)
+            view = self._view
+        self._worker.tell(self)
+        if next_work(view, self._options.seal_rows, quiet=False) is not None:
+            self._worker.nudge(self)
+
+    def settle(self) -> None:
+        """Seal and join all that is worth it, and come back when it is done."""
+        self._worker.settle(self)
+
+    def rebuild(self, truth: TruthReader) -> None:
+        """Throw the segments away and build one of all rows. The caller keeps commits away.
+
+        Raises `OSError` or what the truth raises; the index is then as it was.
+        """
+        with self._worker.alone(self):
+            seqs, _ = truth.versions()
+            new = None
+            if len(seqs):
+                new = self._written(lambda: truth.rows(seqs), int(seqs[0]), int(seqs[-1]))
+                if new is None:  # The store is being closed.
+                    return
+            with self._lock:
+                old = self._view.files
+                parts = () if new is None else (Part(new, new.count),)
+                empty = Tail(self._spec.metric, self._spec.dimension)
+                self._view = View(parts, Part(empty, 0))
+            self._follow(old)
+
+    def close(self) -> None:
+        """Stop background work on this index. Calling it again does nothing."""
+        self._closed = True
+        if self._options.worker is None:
+            self._worker.close()
+        else:
+            self._worker.forget(self)
+
+    # --------------------------------------------------------------- background work
+
+    def tend(self, *, quiet: bool) -> bool:
+        """See `stillhouse.vectors.worker.Tended`."""
+        view = self._view
+        work = next_work(view, self._options.seal_rows, quiet=quiet)
+        if work is None or self._closed:
+            return False
+        taken = [view.segments[at] for at in work.segments] + ([view.tail] if work.tail else [])
+        new = self._built(taken)
+        if self._stopped():
+            if new is not None:
+                new.path.unlink(missing_ok=True)
+            return False
+        self._options.faults("seal:built")
+        with self._lock:
+            self._view = self._swapped(self._view, view, work, new)
+        self._follow([part.rows for part in taken if isinstance(part.rows, Segment)])
+        return True
+
+    def _stopped(self) -> bool:
+        return self._closed or self._worker.closing
+
+    def _built(self, taken: list[Part]) -> Segment | None:
+        """A segment of all rows of some parts that live, by ascending number."""
+        where = [(part, part.live()) for part in taken]
+        seqs = np.concatenate([part.rows.seqs[at] for part, at in where])
+        if not len(seqs):
+            return None
+        order = np.argsort(seqs, kind="stable")
+        owner = np.repeat(np.arange(len(where)), [len(at) for _, at in where])[order]
+        positions = np.concatenate([at for _, at in where])[order]
+
+        def batches() -> Iterator[Rows]:
+            for start in range(0, len(order), _BATCH):
+                place = slice(start, start + _BATCH)
+                yield _gathered([part for part, _ in where], owner[place], positions[place])
+
+        first, last = int(seqs[order[0]]), int(seqs[order[-1]])
+        return self._written(batches, first, last)
+
+    def _written(
+        self, batches: Callable[[], Iterator[Rows]], first: int, last: int
+    ) -> Segment | None:
+        make_folders(str(self._folder))
+        path = self._folder / f"{first}-{last}.seg"
+        again = 0
+        while path.exists():
+            again += 1
+            path = self._folder / f"{first}-{last}-{again}.seg"
+        return write_rows(
+            path,
+            self._spec,
+            self._options.codes,
+            batches,
+            stopped=self._stopped,
+            faults=self._options.faults,
+            threads=self._options.threads,
+        )
+
+    def _swapped(self, now: View, then: View, work: Work, new: Segment | None) -> View:
+        """The present view with the new segment in the place of what it was made of. Rows that
+        died meanwhile are dead in it, too."""
+        gone = {id(then.segments[at].rows) for at in work.segments}
+        parts = [part for part in now.segments if id(part.rows) not in gone]
+        sources = [part for part in now.segments if id(part.rows) in gone]
+        tail = now.tail
+        if work.tail:
+            assert isinstance(tail.rows, Tail)
+            sources.append(_first(tail, then.tail.length))
+            rest = tail.rows.rest(then.tail.length)
+            dead = np.flatnonzero(_dead(tail)[then.tail.length :])
+            tail = longer(Part(rest, 0), rest.count).killing(dead)
+        if new is not None:
+            died = [part.rows.seqs[: part.length][_dead(part)] for part in sources]
+            part = Part(new, new.count).without(np.unique(np.concatenate(died)))
+            parts.append(part)
+        return View(tuple(sorted(parts, key=lambda part: int(part.rows.seqs[0]))), tail)
+
+    def _follow(self, old: Sequence[Segment]) -> None:
+        """Let the manifest name the segments of the view, then remove those that it let go."""
+        names = [segment.path.name for segment in self._view.files]
+        write_manifest(self._folder, names, self._options.faults)
+        for segment in old:
+            if segment.path.name not in names:
+                segment.path.unlink(missing_ok=True)
+        self._options.faults("compaction:swept")
+
+
+def _dead(part: Part) -> Any:
+    return np.zeros(part.length, np.bool_) if part.dead is None else part.dead
+
+
+def _first(part: Part, length: int) -> Part:
+    dead = None if part.dead is None else part.dead[:length]
+    count = 0 if dead is None else int(np.count_nonzero(dead))
+    return Part(part.rows, length, dead, count)
+
+
+def _matching(part: Part, filter_: Filter) -> Any:
+    rows = part.rows
+    if isinstance(rows, Segment):
+        return rows.choose(filter_, part.dead).positions
+    chosen = rows.select(filter_, part.length)
+    return chosen if part.dead is None else chosen[~part.dead[chosen]]
+
+
+def _gathered(parts: list[Part], owner: Any, positions: Any) -> Rows:
+    """Rows of several parts, in the order given."""
+    pieces = []
+    for at, part in enumerate(parts):
+        mine = positions[owner == at]
+        if len(mine):
+            rows = part.rows
+            picked = rows.rows(mine) if isinstance(rows, Segment) else rows.rows(mine.tolist())
+            pieces.append(picked)
+    if len(pieces) == 1:
+        return pieces[0]
+    seqs = np.concatenate([piece.seqs for piece in pieces])
+    order = np.argsort(seqs, kind="stable")
+    ids = [id_ for piece in pieces for id_ in piece.ids]
+    metadata = [one for piece in pieces for one in piece.metadata]
+    return Rows(
+        seqs[order],
+        np.concatenate([piece.checks for piece in pieces])[order],
+        [ids[at] for at in order],
+        np.concatenate([piece.vectors for piece in pieces])[order],
+        [metadata[at] for at in order],
+    )

@@ -1,0 +1,321 @@
+"""The rows of a data folder's database: reading, writing, and whether they are as written.
+
+Statements only. Who may write when is for `writer`; what an operation means is for `local` and
+`merging`.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+import zlib
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Final, NamedTuple
+
+import msgspec
+import numpy as np
+
+from stillhouse.errors import VectorDamagedError
+from stillhouse.vectors.checks import decoded
+from stillhouse.vectors.live import Checks, Rows, Seqs
+from stillhouse.vectors.schema import RESTORE
+from stillhouse.vectors.values import Batch, IndexSpec
+
+_CHUNK: Final = 500
+"""Values in one statement; SQLite's least limit is 999."""
+_TOLD: Final = 3
+_SUMS: Final = 2**64
+
+
+class Row(NamedTuple):
+    """A version of an item before it has a number: what is kept of it, and the checksum of that."""
+
+    id: str
+    vector: bytes
+    metadata: bytes | None
+    check: int
+
+
+class Kept(NamedTuple):
+    """An index as the database has it."""
+
+    number: int
+    spec: IndexSpec
+    items: int
+    digest: int
+
+
+def row_check(id_: str, vector: bytes, metadata: bytes | None) -> int:
+    """The CRC-32 of an item: its id, a zero byte, its vector, and its metadata after a one, or a
+    zero where there is none."""
+    check = zlib.crc32(vector, zlib.crc32(id_.encode() + b"\0"))
+    return zlib.crc32(b"\0", check) if metadata is None else zlib.crc32(b"\1" + metadata, check)
+
+
+def rows_of(batch: Batch) -> list[Row]:
+    """A batch as rows with their checksums."""
+    width = batch.vectors.shape[1] * 4
+    data = batch.vectors.astype("<f4", copy=False).tobytes()
+    rows = []
+    for at, (id_, metadata) in enumerate(zip(batch.ids, batch.metadata, strict=True)):
+        vector = data[at * width : (at + 1) * width]
+        rows.append(Row(id_, vector, metadata, row_check(id_, vector, metadata)))
+    return rows
+
+
+def columns_of(numbered: Sequence[tuple[int, Row]], dimension: int) -> Rows:
+    """Rows with their numbers, by columns."""
+    data = b"".join(row.vector for _, row in numbered)
+    return Rows(
+        np.array([seq for seq, _ in numbered], np.int64),
+        np.array([row.check for _, row in numbered], np.uint32),
+        [row.id for _, row in numbered],
+        np.frombuffer(data, "<f4").astype(np.float32, copy=False).reshape(-1, dimension),
+        [row.metadata for _, row in numbered],
+    )
+
+
+# -------------------------------------------------------------------------------- indexes
+
+
+def _index_check(number: int, spec: IndexSpec, items: int, digest: int) -> int:
+    words = [number, spec.name, spec.dimension, spec.metric, spec.metadata, items, str(digest)]
+    return zlib.crc32(msgspec.json.encode(words, order="sorted"))
+
+
+def put_index(connection: sqlite3.Connection, kept: Kept) -> None:
+    """Write an index's row, new or again."""
+    spec = kept.spec
+    metadata = None
+    if spec.metadata is not None:
+        metadata = msgspec.json.encode(spec.metadata, order="sorted").decode()
+    signed = kept.digest - _SUMS if kept.digest >= _SUMS // 2 else kept.digest
+    connection.execute(
+        "INSERT OR REPLACE INTO indexes VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (
+            kept.number,
+            spec.name or None,
+            spec.dimension,
+            spec.metric,
+            metadata,
+            kept.items,
+            signed,
+            _index_check(*kept),
+        ),
+    )
+
+
+def get_index(connection: sqlite3.Connection, number: int, path: Path) -> Kept:
+    """An index's row."""
+    for kept in _indexes(connection, path, "WHERE number = ?", (number,)):
+        return kept
+    raise VectorDamagedError(f"index {number} has no row", where=str(path), way_out=RESTORE)
+
+
+def all_indexes(connection: sqlite3.Connection, path: Path) -> list[Kept]:
+    """Every index by its number; those without a name are half loaded or half removed."""
+    return list(_indexes(connection, path, "ORDER BY number", ()))
+
+
+def _indexes(
+    connection: sqlite3.Connection, path: Path, which: str, values: tuple[object, ...]
+) -> Iterator[Kept]:
+    for row in connection.execute(f"SELECT * FROM indexes {which}", values):
+        number, name, dimension, metric, metadata, items, digest, check = row
+        try:
+            known = decoded(None if metadata is None else metadata.encode())
+            spec = IndexSpec(name or "", dimension, metric, known)
+            kept = Kept(number, spec, items, digest % _SUMS)
+            sound = _index_check(*kept) == check
+        except (AttributeError, TypeError, ValueError):
+            sound = False
+        if not sound:
+            raise VectorDamagedError(
+                f"the row of index {name or number!r} is not as it was written",
+                where=str(path),
+                way_out=RESTORE,
+            )
+        yield kept
+
+
+def take_number(connection: sqlite3.Connection, which: str, count: int = 1) -> int:
+    """The first of ``count`` numbers of ``next_seq`` or ``next_index``, never to be used again."""
+    found = connection.execute(
+        f"UPDATE state SET {which} = {which} + ? RETURNING {which}", (count,)
+    ).fetchone()
+    return int(found[0]) - count
+
+
+# ---------------------------------------------------------------------------------- items
+
+
+def find(
+    connection: sqlite3.Connection, index: int, ids: Sequence[str]
+) -> dict[str, tuple[int, int]]:
+    """The number and checksum of those of the items that are there."""
+    found = {}
+    for at in range(0, len(ids), _CHUNK):
+        some = ids[at : at + _CHUNK]
+        for id_, seq, check in connection.execute(
+            "SELECT id, seq, row_check FROM items WHERE index_number = ? AND id IN "
+            f"({_marks(some)})",
+            (index, *some),
+        ):
+            found[id_] = (seq, check)
+    return found
+
+
+def read(connection: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[tuple[int, Row]]:
+    """Versions by their numbers, in the order given; those that are not there are left out. Rows
+    are not checked."""
+    for at in range(0, len(seqs), _CHUNK):
+        some = seqs[at : at + _CHUNK]
+        rows = {
+            seq: Row(*rest)
+            for seq, *rest in connection.execute(
+                "SELECT seq, id, vector, metadata, row_check FROM items WHERE seq IN "
+                f"({_marks(some)})",
+                tuple(some),
+            )
+        }
+        for seq in some:
+            if seq in rows:
+                yield seq, rows[seq]
+
+
+def after(
+    connection: sqlite3.Connection, index: int, id_: str, limit: int
+) -> list[tuple[int, Row]]:
+    """The next items by id after one, by code point."""
+    return [
+        (seq, Row(*rest))
+        for seq, *rest in connection.execute(
+            "SELECT seq, id, vector, metadata, row_check FROM items "
+            "WHERE index_number = ? AND id > ? ORDER BY id LIMIT ?",
+            (index, id_, limit),
+        )
+    ]
+
+
+def is_sound(row: Row) -> bool:
+    """Whether a row is as it was written."""
+    return row.check == row_check(row.id, row.vector, row.metadata)
+
+
+def insert(
+    connection: sqlite3.Connection, index: int, rows: Sequence[Row]
+) -> list[tuple[int, Row]]:
+    """Write new versions; they come back with their numbers."""
+    first = take_number(connection, "next_seq", len(rows))
+    numbered = list(enumerate(rows, first))
+    connection.executemany(
+        "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)", ((seq, index, *row) for seq, row in numbered)
+    )
+    return numbered
+
+
+def remove(connection: sqlite3.Connection, seqs: Sequence[int]) -> None:
+    """End versions."""
+    connection.executemany("DELETE FROM items WHERE seq = ?", ((seq,) for seq in seqs))
+
+
+def count_change(
+    connection: sqlite3.Connection, kept: Kept, added: Sequence[int], removed: Sequence[int]
+) -> None:
+    """Bring an index's count and digest up to date with the checksums of what came and went."""
+    put_index(
+        connection,
+        kept._replace(
+            items=kept.items + len(added) - len(removed),
+            digest=(kept.digest + sum(added) - sum(removed)) % _SUMS,
+        ),
+    )
+
+
+def purge(connection: sqlite3.Connection, index: int, limit: int) -> int:
+    """Remove some rows of an index that has no name any more; how many there were."""
+    done = connection.execute(
+        "DELETE FROM items WHERE seq IN (SELECT seq FROM items WHERE index_number = ? LIMIT ?)",
+        (index, limit),
+    )
+    return done.rowcount
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))
+
+
+# ------------------------------------------------------------------------------- checking
+
+
+class Scanned(NamedTuple):
+    """What reading every row gave for an index: the live versions by number, their checksums."""
+
+    seqs: Seqs
+    checks: Checks
+
+
+def scan(
+    connection: sqlite3.Connection, path: Path
+) -> tuple[list[Kept], dict[int, Scanned], list[str]]:
+    """Read everything in one transaction: the indexes, the live versions of each, and what is
+    wrong, in words. Half loaded and half removed indexes are looked at as well, but not counted:
+    their rows are to go."""
+    connection.execute("BEGIN")
+    try:
+        wrong = [
+            f"the database says: {found}"
+            for (found,) in connection.execute(f"PRAGMA integrity_check({_TOLD})")
+            if found != "ok"
+        ]
+        indexes = all_indexes(connection, path)
+        seqs: dict[int, list[int]] = {}
+        checks: dict[int, list[int]] = {}
+        bad: dict[int, list[str]] = {}
+        for seq, index, *rest in connection.execute("SELECT * FROM items"):
+            if index not in seqs:
+                seqs[index], checks[index] = [], []
+            seqs[index].append(seq)
+            checks[index].append(rest[3])
+            try:
+                sound = is_sound(Row(*rest))
+            except (AttributeError, TypeError):
+                sound = False
+            if not sound:
+                bad.setdefault(index, []).append(repr(rest[0])[:80])
+    finally:
+        connection.execute("ROLLBACK")
+    wrong += _parted(indexes, seqs, checks, bad)
+    return indexes, {index: _scanned(seqs[index], checks[index]) for index in seqs}, wrong
+
+
+def _scanned(seqs: list[int], checks: list[int]) -> Scanned:
+    return Scanned(
+        np.array(seqs, np.int64), (np.array(checks, np.int64) & 0xFFFF_FFFF).astype(np.uint32)
+    )
+
+
+def _parted(
+    indexes: list[Kept],
+    seqs: dict[int, list[int]],
+    checks: dict[int, list[int]],
+    bad: dict[int, list[str]],
+) -> list[str]:
+    wrong = []
+    for kept in indexes:
+        if not kept.spec.name:
+            continue
+        named = f"index {kept.spec.name!r}"
+        if found := bad.get(kept.number):
+            more = f" and {len(found) - _TOLD:,} more" if len(found) > _TOLD else ""
+            wrong.append(
+                f"{named} has rows that are not as they were written: "
+                f"{', '.join(found[:_TOLD])}{more}"
+            )
+        here = checks.get(kept.number, [])
+        if len(here) != kept.items or sum(here) % _SUMS != kept.digest:
+            wrong.append(f"{named} should have {kept.items:,} items, and has {len(here):,} others")
+    strange = set(seqs) - {kept.number for kept in indexes}
+    if strange:
+        wrong.append(f"there are items of unknown indexes ({sorted(strange)[:_TOLD]})")
+    return wrong
