@@ -168,14 +168,19 @@ class Writer:
                     self._bell.wait()
                 if not self._waiting:
                     return
-            if self._failed is None:
-                self._group()
-            else:
-                with self._bell:
-                    waiting = list(self._waiting)
-                    self._waiting.clear()
-                for job in waiting:
-                    job.future.set_exception(_again(self._failed))
+            try:
+                if self._failed is None:
+                    self._group()
+            finally:
+                if self._failed is not None:
+                    self._refuse_waiting(self._failed)
+
+    def _refuse_waiting(self, failed: VectorError) -> None:
+        with self._bell:
+            waiting = list(self._waiting)
+            self._waiting.clear()
+        for job in waiting:
+            job.future.set_exception(_again(failed))
 
     def _next(self, first: bool) -> _Job[Any] | None:
         with self._bell:
@@ -197,10 +202,13 @@ class Writer:
                 taken.append(job)
                 self._run(transaction, job, done)
             self._commit(transaction)
-        except BaseException as error:
-            # Whatever it was: nobody of this group may be told that it is on disk.
+        except (sqlite3.Error, OSError, StillhouseError) as error:
             self._give_up(error, taken)
             return
+        except BaseException as error:
+            # Nobody of this group may be told that it is on disk, whatever it was.
+            self._give_up(error, taken)
+            raise
         for job, result in done:
             job.future.set_result(result)
 
