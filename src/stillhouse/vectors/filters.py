@@ -10,7 +10,11 @@ Several fields in one object, and several operators on one field, must all hold.
 `$nin` are `$not` of `$eq` and `$in`, so they hold where the field is missing. A list matches
 where one of its elements does. Numbers compare as numbers (1 equals 1.0), booleans and null
 equal only themselves; a range compares numbers with numbers, strings with strings by code point,
-and holds for nothing else. A dot that belongs to a key is written ``\\.``.
+and holds for nothing else. A dot that belongs to a key is written ``\\.``, a dollar that a key
+begins with ``\\$``.
+
+Text and whole numbers in a filter are such as metadata may hold: valid Unicode without NUL, and
+64 bits.
 
 Every backend gives the answer that `matches` gives; `matches` is the definition.
 """
@@ -18,6 +22,7 @@ Every backend gives the answer that `matches` gives; `matches` is the definition
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from math import isfinite
 from typing import Any, Final, Literal, TypeAlias
 
 import msgspec
@@ -71,6 +76,12 @@ class Not(msgspec.Struct, frozen=True):
 
 Filter: TypeAlias = OneOf | Range | Exists | All | Any_ | Not
 
+LEAST_INT: Final = -(2**63)
+MOST_INT: Final = 2**64 - 1
+"""Whole numbers of metadata lie between these, whatever keeps them."""
+
+_TOLD: Final = 100
+"""Characters of a key that an error tells."""
 _BOUNDS: Final[tuple[Bound, ...]] = ("$gt", "$gte", "$lt", "$lte")
 _COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
     "$gt": lambda left, right: left > right,
@@ -106,6 +117,8 @@ class _Parser:
             )
         if not isinstance(value, dict):
             raise _refused(field, "must be an object")
+        if not value:
+            self._count(field)
         clauses = [
             clause
             for key, inner in value.items()
@@ -116,7 +129,9 @@ class _Parser:
     def _entry(self, key: object, value: object, field: str, depth: int) -> Iterator[Filter]:
         if not isinstance(key, str):
             raise _refused(field, "has a key that is no string")
-        here = f"{field}.{key}"
+        if problem := text_problem(key):
+            raise _refused(field, f"has a key that {problem}")
+        here = f"{field}.{key[:_TOLD]}"
         self._count(here)
         if key in ("$and", "$or"):
             if not isinstance(value, list) or not value:
@@ -136,7 +151,7 @@ class _Parser:
                     raise _refused(here, "names no operator")
                 for operator, operand in value.items():
                     self._count(here)
-                    yield self._condition(path, operator, operand, f"{here}.{operator}")
+                    yield self._condition(path, operator, operand, _under(here, operator))
             else:
                 yield OneOf(path, (_scalar(value, here),))
 
@@ -174,31 +189,51 @@ class _Parser:
 
 def parse_path(key: str, field: str) -> Path:
     """The keys that a dotted path descends through."""
-    parts = [""]
-    escaped = False
-    for sign in key:
-        if escaped:
-            parts[-1] += sign if sign in ".\\" else "\\" + sign
-            escaped = False
+    parts: list[list[str]] = [[]]
+    signs = iter(key[1:] if key.startswith("\\$") else key)
+    for sign in signs:
+        if sign == ".":
+            parts.append([])
         elif sign == "\\":
-            escaped = True
-        elif sign == ".":
-            parts.append("")
+            after = next(signs, "")
+            parts[-1].append(after if after and after in ".\\" else sign + after)
         else:
-            parts[-1] += sign
-    if escaped:
-        parts[-1] += "\\"
+            parts[-1].append(sign)
     if not all(parts):
         raise _refused(field, "is a path with an empty part")
-    return tuple(parts)
+    return tuple("".join(part) for part in parts)
+
+
+def _under(field: str, operator: object) -> str:
+    """The field of an operator, in text that can be told whatever it is."""
+    known = isinstance(operator, str) and not text_problem(operator)
+    return f"{field}.{operator if known else repr(operator)}"[: len(field) + _TOLD]
 
 
 def _scalar(value: object, field: str) -> Scalar:
-    if value is None or isinstance(value, str | bool | int):
+    """A value as a plain one: what numpy and enumerations make of str, int and float is not."""
+    if value is None or isinstance(value, bool):
         return value
-    if isinstance(value, float) and value == value and abs(value) != float("inf"):
-        return value
+    if isinstance(value, str):
+        if problem := text_problem(value):
+            raise _refused(field, problem)
+        return str.__str__(value)
+    if isinstance(value, int):
+        if not LEAST_INT <= value <= MOST_INT:
+            raise _refused(field, "is a whole number beyond 64 bits")
+        return int(value)
+    if isinstance(value, float) and isfinite(value):
+        return float(value)
     raise _refused(field, "must be a string, a finite number, true, false or null")
+
+
+def text_problem(text: str) -> str:
+    """Why metadata cannot hold this text; empty when it can."""
+    try:
+        text.isascii() or text.encode()
+    except UnicodeEncodeError:
+        return "has text that is no valid Unicode"
+    return "has a NUL character in it" if "\x00" in text else ""
 
 
 def _refused(field: str, detail: str) -> VectorRequestError:
