@@ -9,12 +9,25 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
+from functools import lru_cache
+from math import isfinite
 from typing import Any, Final, get_args
 
 import msgspec
 import numpy as np
 
 from stillhouse.errors import VectorLimitError, VectorRequestError
+from stillhouse.vectors.arrays import (
+    FLOAT32,
+    MOST_SQUARE,
+    as_float32,
+    least_square,
+    rows_of,
+    wrong_dimension,
+)
+from stillhouse.vectors.arrays import bad_rows as bad_rows
+from stillhouse.vectors.arrays import check_matrix as check_matrix
+from stillhouse.vectors.filters import LEAST_INT, MOST_INT, text_problem
 from stillhouse.vectors.limits import Limits
 from stillhouse.vectors.values import METRICS, Batch, Floats, Include, IndexSpec, Item, Metadata
 
@@ -24,6 +37,8 @@ _CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
 _MOST_TOLD: Final = 20
 """Problems of one request that are told; the rest is counted."""
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted")
+_METADATA: Final = msgspec.json.Decoder(dict[str, Any])
+_INCLUDES: Final[tuple[Include, ...]] = get_args(Include)
 
 
 # ------------------------------------------------------------------------ names and ids
@@ -60,15 +75,26 @@ def _text_problem(text: object, most: int) -> str:
 
 def check_name(name: object, limits: Limits, field: str = "name") -> str:
     """An index's name as it is. Raises `VectorRequestError`."""
-    if problem := name_problem(name, limits):
+    if type(name) is str and len(name) <= limits.name_bytes:
+        problem = _name_problem(name, limits.name_bytes)
+    else:
+        problem = name_problem(name, limits)
+    if problem:
         raise VectorRequestError([(field, problem)], code="invalid_name")
     assert isinstance(name, str)
     return name
 
 
+@lru_cache(maxsize=1024)
+def _name_problem(name: str, most: int) -> str:
+    """Remembered, since a name comes with every call."""
+    return _text_problem(name, most)
+
+
 def check_spec(spec: IndexSpec, limits: Limits) -> IndexSpec:
     """A new index's description, its metadata canonical. Raises `VectorRequestError`."""
     problems: Problems = []
+    over = 0
     if problem := name_problem(spec.name, limits):
         problems.append(("name", problem))
     if isinstance(spec.dimension, bool) or not isinstance(spec.dimension, int):
@@ -81,8 +107,8 @@ def check_spec(spec: IndexSpec, limits: Limits) -> IndexSpec:
         metadata = canonical_metadata(spec.metadata, limits, "metadata")
     except VectorRequestError as error:
         problems += error.problems
-    if problems:
-        raise VectorRequestError(problems)
+        over += isinstance(error, VectorLimitError)
+    _raise(problems, over)
     return msgspec.structs.replace(
         spec, metadata=None if metadata is None else msgspec.json.decode(metadata)
     )
@@ -109,31 +135,29 @@ def canonical_metadata(metadata: object, limits: Limits, field: str) -> bytes | 
 
 
 def _value_problem(value: Any, depth: int) -> str:
-    """Why a value is no JSON that comes back as it went; empty when it is."""
-    if value is None or isinstance(value, bool):
+    """Why a value is no JSON that comes back as it went; empty when it is. What only derives from
+    a type of JSON (numpy's numbers, enumerations) is none."""
+    kind = type(value)
+    if kind is str:
+        return text_problem(value)
+    if kind is bool or value is None:
         return ""
-    if isinstance(value, str):
-        try:
-            value.encode()
-        except UnicodeEncodeError:
-            return "has text that is no valid Unicode"
-        return "has a NUL character in it" if "\x00" in value else ""
-    if isinstance(value, int):
-        return "" if -(2**63) <= value < 2**64 else "has a whole number beyond 64 bits"
-    if isinstance(value, float):
-        return "" if np.isfinite(value) else "has a number that is not finite"
+    if kind is int:
+        return "" if LEAST_INT <= value <= MOST_INT else "has a whole number beyond 64 bits"
+    if kind is float:
+        return "" if isfinite(value) else "has a number that is not finite"
+    if not isinstance(value, dict | list):
+        return f"holds a {kind.__name__}, which is no JSON"
     if depth <= 0:
         return "is nested too deeply"
-    if isinstance(value, dict):
-        for key, inner in value.items():
-            if not isinstance(key, str):
-                return "has a key that is no string"
-            if problem := _value_problem(key, 0) or _value_problem(inner, depth - 1):
-                return problem
-        return ""
     if isinstance(value, list):
         return next(filter(None, (_value_problem(one, depth - 1) for one in value)), "")
-    return f"holds a {type(value).__name__}, which is no JSON"
+    for key, inner in value.items():
+        if type(key) is not str:
+            return "has a key that is no string"
+        if problem := text_problem(key) or _value_problem(inner, depth - 1):
+            return problem
+    return ""
 
 
 # ------------------------------------------------------------------------------ vectors
@@ -146,18 +170,23 @@ def check_batch(items: Iterable[Item], spec: IndexSpec, limits: Limits) -> Batch
     are too many items.
     """
     given = list(items)
-    if len(given) > limits.batch_items:
-        raise VectorLimitError(
-            [("items", f"are {len(given):,}; at most {limits.batch_items:,} are allowed at once")]
-        )
-    vectors = _stacked([item.vector for item in given], spec.dimension)
+    _count_items(len(given), limits)
+    if not all(isinstance(item, Item) for item in given):
+        raise VectorRequestError([("items", "must be items")])
     return check_columns(
         [item.id for item in given],
-        vectors if vectors is not None else [item.vector for item in given],
+        [item.vector for item in given],
         [item.metadata for item in given],
         spec,
         limits,
     )
+
+
+def _count_items(count: int, limits: Limits, field: str = "items") -> None:
+    if count > limits.batch_items:
+        raise VectorLimitError(
+            [(field, f"are {count:,}; at most {limits.batch_items:,} are allowed at once")]
+        )
 
 
 def check_columns(
@@ -168,11 +197,9 @@ def check_columns(
     limits: Limits,
 ) -> Batch:
     """Columns as a checked batch; ``metadata`` None means that no item has any."""
-    if len(ids) > limits.batch_items:
-        raise VectorLimitError(
-            [("items", f"are {len(ids):,}; at most {limits.batch_items:,} are allowed at once")]
-        )
+    _count_items(len(ids), limits)
     problems: Problems = []
+    over = 0
     seen: dict[object, int] = {}
     for at, id_ in enumerate(ids):
         if problem := id_problem(id_, limits):
@@ -188,36 +215,21 @@ def check_columns(
             encoded[at] = canonical_metadata(one, limits, f"items[{at}].metadata")
         except VectorRequestError as error:
             problems += error.problems
-    _raise(problems)
+            over += isinstance(error, VectorLimitError)
+    _raise(problems, over)
     return Batch([str(id_) for id_ in ids], array, encoded)
 
 
 def _checked_vectors(
     vectors: Floats | Sequence[object], spec: IndexSpec, problems: Problems
 ) -> Floats:
+    wrong: dict[int, str] = {}
     if not isinstance(vectors, np.ndarray):
-        rows = []
-        for at, vector in enumerate(vectors):
-            row, problem = _vector(vector, spec.dimension)
-            if problem:
-                problems.append((f"items[{at}].vector", problem))
-            rows.append(row)
-        vectors = np.array(rows, np.float32).reshape(len(rows), spec.dimension)
-    bad = bad_rows(vectors, spec)
-    for at, problem in bad:
-        if not any(field == f"items[{at}].vector" for field, _ in problems):
-            problems.append((f"items[{at}].vector", problem))
+        vectors, wrong = rows_of(vectors, spec.dimension)
+    for at, problem in bad_rows(vectors, spec):
+        wrong.setdefault(at, problem)
+    problems += [(f"items[{at}].vector", problem) for at, problem in sorted(wrong.items())]
     return np.ascontiguousarray(vectors, np.float32)
-
-
-def check_matrix(vectors: Any, spec: IndexSpec) -> Floats:
-    """Vectors given as one array: of shape (n, dimension), as float32."""
-    if vectors.ndim != 2 or vectors.dtype.kind not in "fiu":
-        raise VectorRequestError([("vectors", "must be numbers in an array of two dimensions")])
-    if vectors.shape[1] != spec.dimension:
-        raise VectorRequestError([("vectors", _wrong_dimension(vectors.shape[1], spec.dimension))])
-    with np.errstate(over="ignore"):
-        return np.ascontiguousarray(vectors, np.float32)
 
 
 def check_ids(ids: Sequence[object], limits: Limits) -> list[str]:
@@ -225,93 +237,55 @@ def check_ids(ids: Sequence[object], limits: Limits) -> list[str]:
     there, which is no error."""
     if isinstance(ids, str) or not all(isinstance(id_, str) for id_ in ids):
         raise VectorRequestError([("ids", "must be a list of strings")])
-    if len(ids) > limits.batch_items:
-        raise VectorLimitError(
-            [("ids", f"are {len(ids):,}; at most {limits.batch_items:,} are allowed at once")]
-        )
+    _count_items(len(ids), limits, "ids")
     return [str(id_) for id_ in dict.fromkeys(ids)]
-
-
-def bad_rows(vectors: Floats, spec: IndexSpec) -> list[tuple[int, str]]:
-    """Rows of an (n, dimension) array that hold what no distance can be told of: a number that is
-    not finite, a length beyond float32, or a zero vector under cosine."""
-    with np.errstate(over="ignore", invalid="ignore"):
-        squares = np.einsum("ij,ij->i", vectors, vectors)
-    bad: list[tuple[int, str]] = []
-    for at in np.flatnonzero(~np.isfinite(squares)):
-        finite = bool(np.isfinite(vectors[at]).all())
-        bad.append(
-            (int(at), "is too long for float32" if finite else "has a number that is not finite")
-        )
-    if spec.metric == "cosine":
-        bad += [
-            (int(at), "is zero, or too short to have a direction, so it has no cosine")
-            for at in np.flatnonzero(squares < np.finfo(np.float32).tiny)
-        ]
-    return bad
 
 
 def check_queries(
     vectors: object, spec: IndexSpec, limits: Limits, field: str = "vector"
 ) -> Floats:
     """Query vectors as an (n, dimension) array, from one vector or several."""
+    if (
+        type(vectors) is np.ndarray
+        and vectors.dtype == FLOAT32
+        and vectors.shape == (spec.dimension,)
+        and vectors.flags.c_contiguous
+    ):
+        # Most searches are this, and a search takes little longer than the other checks.
+        with np.errstate(over="ignore", invalid="ignore"):
+            square = vectors.dot(vectors)
+        if least_square(spec.metric) <= square <= MOST_SQUARE:
+            return vectors.reshape(1, -1)
     if isinstance(vectors, np.ndarray):
         array = vectors
-        if array.ndim not in (1, 2) or array.dtype.kind not in "fiu":
+        if array.ndim not in (1, 2) or array.dtype.kind not in "fiu" or not len(array):
             raise VectorRequestError([(field, "must be one vector or a list of vectors")])
+        several = array.ndim == 2
+        array = array if several else array.reshape(1, -1)
+        if array.shape[1] != spec.dimension:
+            raise VectorRequestError([(field, wrong_dimension(array.shape[1], spec.dimension))])
+        _count_queries(len(array), limits, field)
+        array = as_float32(array)
+        wrong: dict[int, str] = {}
     else:
         if not isinstance(vectors, list | tuple) or not vectors:
             raise VectorRequestError([(field, "must be a list of numbers")])
         several = isinstance(vectors[0], list | tuple | np.ndarray)
-        rows = []
-        for at, vector in enumerate(vectors if several else [vectors]):
-            row, problem = _vector(vector, spec.dimension)
-            if problem:
-                raise VectorRequestError([(f"{field}[{at}]" if several else field, problem)])
-            rows.append(row)
-        array = np.array(rows, np.float32)
-    array = np.ascontiguousarray(array.reshape(1, -1) if array.ndim == 1 else array, np.float32)
-    if array.shape[1] != spec.dimension:
-        raise VectorRequestError([(field, _wrong_dimension(array.shape[1], spec.dimension))])
-    if len(array) > limits.queries:
-        raise VectorLimitError(
-            [(field, f"are {len(array):,}; at most {limits.queries:,} are allowed at once")]
-        )
-    if bad := bad_rows(array, spec):
-        several = len(array) > 1
-        raise VectorRequestError(
-            [(f"{field}[{at}]" if several else field, problem) for at, problem in bad[:_MOST_TOLD]]
-        )
+        rows = vectors if several else [vectors]
+        _count_queries(len(rows), limits, field)
+        array, wrong = rows_of(rows, spec.dimension)
+    for at, problem in bad_rows(array, spec):
+        wrong.setdefault(at, problem)
+    problems = [(f"{field}[{at}]" if several else field, wrong[at]) for at in sorted(wrong)]
+    _raise(problems, field=field)
     return array
 
 
-def _vector(vector: object, dimension: int) -> tuple[Floats, str]:
-    """One vector, or zeros and what is wrong with it."""
-    nothing = np.zeros(dimension, np.float32)
-    try:
-        with np.errstate(over="ignore"):
-            array = np.asarray(vector)
-            if array.dtype.kind not in "fiu" or array.ndim != 1:
-                return nothing, "must be a list of numbers"
-            array = array.astype(np.float32, copy=False)
-    except (TypeError, ValueError, OverflowError):
-        return nothing, "must be a list of numbers"
-    if array.shape[0] != dimension:
-        return nothing, _wrong_dimension(array.shape[0], dimension)
-    return array, ""
-
-
-def _stacked(vectors: list[Any], dimension: int) -> Floats | None:
-    """All vectors as one array in one step, where they are alike; None where they are not."""
-    if not all(isinstance(vector, np.ndarray) for vector in vectors):
-        return None
-    if any(vector.shape != (dimension,) or vector.dtype != np.float32 for vector in vectors):
-        return None
-    return np.array(vectors, np.float32).reshape(len(vectors), dimension)
-
-
-def _wrong_dimension(found: int, dimension: int) -> str:
-    return f"has {found:,} dimensions; the index has {dimension:,}"
+def _count_queries(count: int, limits: Limits, field: str) -> None:
+    if count > limits.queries:
+        raise VectorLimitError(
+            [(field, f"are {count:,}; at most {limits.queries:,} are allowed at once")]
+        )
 
 
 # ----------------------------------------------------------------------------- searches
@@ -319,32 +293,32 @@ def _wrong_dimension(found: int, dimension: int) -> str:
 
 def check_count(value: object, most: int, field: str) -> int:
     """A whole number from 1 to ``most``. Raises `VectorRequestError` or `VectorLimitError`."""
-    if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+    if isinstance(value, bool) or not isinstance(value, int | np.integer) or value < 1:
         raise VectorRequestError([(field, "must be a whole number of at least 1")])
     if value > most:
-        raise VectorLimitError([(field, f"is {value:,}; at most {most:,} is allowed")])
-    return value
+        raise VectorLimitError([(field, f"is more than the {most:,} that are allowed")])
+    return int(value)
 
 
 def check_include(include: Iterable[object]) -> frozenset[Include]:
     """What is to come with a hit. Raises `VectorRequestError`."""
-    known = get_args(Include)
-    asked = list(include)
+    asked = tuple(include)
     for one in asked:
-        if one not in known:
-            raise VectorRequestError([("include", f"knows {' and '.join(known)}")])
+        if one not in _INCLUDES:
+            raise VectorRequestError([("include", f"knows {' and '.join(_INCLUDES)}")])
     return frozenset(asked)  # type: ignore[arg-type]
 
 
-def _raise(problems: Problems) -> None:
+def _raise(problems: Problems, over: int = 0, field: str = "items") -> None:
+    """Refuse when there are problems, of which ``over`` are that a limit is passed."""
     if not problems:
         return
     told = problems[:_MOST_TOLD]
     if len(problems) > _MOST_TOLD:
-        told.append(("items", f"have {len(problems) - _MOST_TOLD:,} more problems"))
-    raise VectorRequestError(told)
+        told.append((field, f"have {len(problems) - _MOST_TOLD:,} more problems"))
+    raise VectorLimitError(told) if over == len(problems) else VectorRequestError(told)
 
 
 def decoded(metadata: bytes | None) -> Metadata | None:
     """Metadata as an object again."""
-    return None if metadata is None else msgspec.json.decode(metadata, type=dict[str, Any])
+    return None if metadata is None else _METADATA.decode(metadata)
