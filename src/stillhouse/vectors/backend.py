@@ -37,8 +37,10 @@ class Export(NamedTuple):
 class Backend(Protocol):
     """Named indexes of vectors. Every method may be called from any thread at any time.
 
-    An index that is not there is a `VectorNotFoundError` with code ``index_not_found``. What a
-    method returns is durable as far as the backend promises; what it raises left nothing behind.
+    An index that is not there is a `VectorNotFoundError` with code ``index_not_found``. Vectors of
+    another dimension than the index has, which was made anew since somebody looked at it, are a
+    `VectorConflictError` (``dimension_mismatch``). What a method returns is durable as far as the
+    backend promises; what it raises left nothing behind.
     """
 
     def create(self, spec: IndexSpec) -> bool:
@@ -104,7 +106,8 @@ class Backend(Protocol):
         self, src: str, dest: str, *, clear_source: bool, on_conflict: OnConflict
     ) -> MergeResult:
         """Bring the items of ``src`` into ``dest`` (SPEC V4). The facade has checked that both
-        are there, differ, and agree in dimension and metric."""
+        are there, differ, and agree in dimension and metric; one that was made anew since, with
+        others, is a `VectorConflictError` (``dimension_mismatch``, ``metric_mismatch``)."""
         ...
 
     def export(self, name: str) -> AbstractContextManager[Export]:
@@ -114,7 +117,8 @@ class Backend(Protocol):
     def load(self, spec: IndexSpec, batches: Iterable[Batch], *, replace: bool) -> int:
         """Make an index of exactly these items, all or nothing; how many there are. With
         ``replace`` an index of that name is given up in the same step, whatever it was; without,
-        it is a `VectorConflictError`. Whatever ``batches`` raises ends the load and goes on."""
+        it is a `VectorConflictError`. An id that comes twice is a `VectorRequestError`. Whatever
+        ``batches`` raises ends the load and goes on."""
         ...
 
     def health(self) -> Health:

@@ -27,7 +27,7 @@ from stillhouse.vectors import truth
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.filters import Filter
 from stillhouse.vectors.live import Rows
-from stillhouse.vectors.memory import index_exists, refuse_other
+from stillhouse.vectors.memory import id_twice, index_exists, refuse_dimension, refuse_other
 from stillhouse.vectors.merging import merge
 from stillhouse.vectors.opening import Opened, open_folder
 from stillhouse.vectors.readers import Readers
@@ -200,6 +200,7 @@ class LocalBackend:
 
         def run(transaction: Transaction) -> list[Status]:
             entry = self._registry.find(name)
+            refuse_dimension(entry.spec, batch.vectors)
             there = truth.find(transaction.connection, entry.number, batch.ids)
             alike = [there[row.id][0] for row in rows if there.get(row.id, (0, -1))[1] == row.check]
             same = {row.id for _, row in truth.read(transaction.connection, alike) if row in known}
@@ -267,7 +268,9 @@ class LocalBackend:
         ef: int | None,
         include: frozenset[Include],
     ) -> list[Hits]:
-        return self._registry.find(name).search.search(queries, k, filter_, ef, include)
+        entry = self._registry.find(name)
+        refuse_dimension(entry.spec, queries)
+        return entry.search.search(queries, k, filter_, ef, include)
 
     def merge(
         self, src: str, dest: str, *, clear_source: bool, on_conflict: OnConflict
@@ -305,6 +308,7 @@ class LocalBackend:
         entry = self._writer.do(lambda within: self._make(within, spec, name=""))
         try:
             for batch in batches:
+                refuse_dimension(spec, batch.vectors)
                 self._writer.do(partial(_take, entry=entry, rows=truth.rows_of(batch)))
             self._faults("load:rows")
             old, total = self._writer.do(
@@ -358,7 +362,10 @@ class LocalBackend:
 
 
 def _take(transaction: Transaction, entry: Entry, rows: list[truth.Row]) -> None:
-    """Write rows of which none is there yet."""
+    """Write rows of which none may be there yet."""
+    ids = [row.id for row in rows]
+    for id_ in truth.find(transaction.connection, entry.number, ids):
+        raise id_twice(id_)
     transaction.change(entry, truth.insert(transaction.connection, entry.number, rows), [])
 
 

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from stillhouse.errors import VectorConflictError, VectorNotFoundError
+from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.checks import decoded
 from stillhouse.vectors.distances import better_first, scores
@@ -102,7 +102,9 @@ class MemoryBackend:
 
     def add(self, name: str, batch: Batch) -> list[Status]:
         with self._lock:
-            items = self._index(name).items
+            index = self._index(name)
+            refuse_dimension(index.spec, batch.vectors)
+            items = index.items
             statuses: list[Status] = []
             for id_, vector, metadata in zip(*batch, strict=True):
                 new, old = _Kept(vector.copy(), metadata), items.get(id_)
@@ -148,6 +150,7 @@ class MemoryBackend:
     ) -> list[Hits]:
         with self._lock:
             index = self._index(name)
+            refuse_dimension(index.spec, queries)
             found = _columns(index, _matching(index, filter_))
         metric = index.spec.metric
         answers = []
@@ -168,6 +171,7 @@ class MemoryBackend:
         self, src: str, dest: str, *, clear_source: bool, on_conflict: OnConflict
     ) -> MergeResult:
         with self._lock:
+            refuse_unlike(self._index(src).spec, self._index(dest).spec)
             source, target = self._index(src).items, self._index(dest).items
             merged = skipped = 0
             conflicts = []
@@ -209,7 +213,10 @@ class MemoryBackend:
     def load(self, spec: IndexSpec, batches: Iterable[Batch], *, replace: bool) -> int:
         new = _Index(spec)
         for batch in batches:
+            refuse_dimension(spec, batch.vectors)
             for id_, vector, metadata in zip(*batch, strict=True):
+                if id_ in new.items:
+                    raise id_twice(id_)
                 new.items[id_] = _Kept(vector.copy(), metadata)
         with self._lock:
             if spec.name in self._indexes and not replace:
@@ -250,6 +257,32 @@ def index_not_found(name: str) -> VectorNotFoundError:
 def index_exists(name: str) -> VectorConflictError:
     """There is an index of that name."""
     return VectorConflictError(f"there is an index {name!r} already", code="index_exists")
+
+
+def id_twice(id_: str) -> VectorRequestError:
+    """What is to be loaded has an id twice."""
+    return VectorRequestError([("items", f"have the id {id_!r} twice")])
+
+
+def refuse_dimension(spec: IndexSpec, vectors: Floats) -> None:
+    """Raise `VectorConflictError` when an index does not have the dimension of vectors that were
+    checked against one of its name."""
+    if vectors.shape[1] != spec.dimension:
+        raise VectorConflictError(
+            f"the index {spec.name!r} has {spec.dimension:,} dimensions, not {vectors.shape[1]:,}",
+            code="dimension_mismatch",
+        )
+
+
+def refuse_unlike(src: IndexSpec, dest: IndexSpec) -> None:
+    """Raise `VectorConflictError` when two indexes cannot be merged."""
+    for field in ("dimension", "metric"):
+        ours, theirs = getattr(src, field), getattr(dest, field)
+        if ours != theirs:
+            raise VectorConflictError(
+                f"{src.name!r} has {field} {ours}, {dest.name!r} has {theirs}",
+                code=f"{field}_mismatch",
+            )
 
 
 def refuse_other(there: IndexSpec, wanted: IndexSpec) -> None:

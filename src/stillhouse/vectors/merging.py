@@ -15,6 +15,7 @@ import msgspec
 
 from stillhouse.errors import VectorNotFoundError
 from stillhouse.vectors import truth
+from stillhouse.vectors.memory import refuse_unlike
 from stillhouse.vectors.registry import Entry, Registry
 from stillhouse.vectors.values import FailedItem, MergeResult, OnConflict
 from stillhouse.vectors.writer import Transaction, Writer
@@ -59,6 +60,7 @@ def merge(
     """
     so_far = _Told()
     source, target = registry.find(src), registry.find(dest)
+    refuse_unlike(source.spec, target.spec)
     place: str | None = ""
     while place is not None:
         from_ = place

@@ -14,15 +14,17 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Literal, cast, get_args, overload
+from typing import Any, get_args, overload
 
 import numpy as np
+from msgspec import UNSET
 
-from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
+from stillhouse.errors import VectorNotFoundError, VectorRequestError
 from stillhouse.vectors import checks
 from stillhouse.vectors.backend import Backend
 from stillhouse.vectors.filters import Filter, parse_filter
 from stillhouse.vectors.limits import Limits
+from stillhouse.vectors.memory import refuse_unlike
 from stillhouse.vectors.values import (
     AddedItem,
     AddResult,
@@ -127,6 +129,8 @@ class VectorStore:
     ) -> AddResult:
         """The same from columns: ``vectors`` is an array of shape (n, dimension), or n lists."""
         spec = self.backend.spec(self._name(name))
+        if isinstance(ids, str):
+            raise VectorRequestError([("ids", "must be a list of strings")])
         lengths = {len(ids), len(vectors), len(ids if metadata is None else metadata)}
         if len(lengths) > 1:
             raise VectorRequestError([("items", "have columns of different lengths")])
@@ -145,7 +149,9 @@ class VectorStore:
 
     def get(self, name: str, id_: str) -> Item:
         """An item. Raises `VectorNotFoundError` (``item_not_found``)."""
-        found = self.backend.get(self._name(name), [id_])
+        # An id that no item can have is not there; a backend need not know what to do with it.
+        sound = not checks.id_problem(id_, self.limits)
+        found = self.backend.get(self._name(name), [id_] if sound else [])
         if not found.ids:
             raise VectorNotFoundError(
                 f"there is no item {id_!r} in the index {name!r}", code="item_not_found"
@@ -168,9 +174,12 @@ class VectorStore:
             parsed = parse_filter(filter, self.limits)
             return DeleteResult(deleted=self.backend.delete_matching(name, parsed))
         wanted = checks.check_ids(ids, self.limits)
-        there = self.backend.delete(name, wanted)
-        missing = [id_ for id_, was in zip(wanted, there, strict=True) if not was]
-        return DeleteResult(deleted=sum(there), missing=missing)
+        sound = [id_ for id_ in wanted if not checks.id_problem(id_, self.limits)]
+        there = self.backend.delete(name, sound)
+        deleted = {id_ for id_, was in zip(sound, there, strict=True) if was}
+        return DeleteResult(
+            deleted=len(deleted), missing=[id_ for id_ in wanted if id_ not in deleted]
+        )
 
     def ids(self, name: str) -> list[str]:
         """The id set (SPEC V1) by code point: one consistent state, whatever has metadata."""
@@ -231,9 +240,9 @@ class VectorStore:
         spec = self.backend.spec(self._name(name))
         limits = self.limits
         queries = checks.check_queries(vectors, spec, limits)
-        checks.check_count(k, limits.k, "k")
+        k = checks.check_count(k, limits.k, "k")
         if ef is not None:
-            checks.check_count(ef, limits.ef, "ef")
+            ef = checks.check_count(ef, limits.ef, "ef")
         parsed: Filter | None = None if filter is None else parse_filter(filter, limits)
         return self.backend.search(name, queries, k, parsed, ef, checks.check_include(include))
 
@@ -250,18 +259,13 @@ class VectorStore:
         """Bring the items of ``src`` into ``dest`` (SPEC V4). What is there already is skipped,
         so that it can be run again; with ``clear_source`` what dest took or already holds the
         same is deleted from the source. Interrupted anywhere, nothing is lost from both."""
-        source, target = self.backend.spec(self._name(src, "src")), None
+        source = self.backend.spec(self._name(src, "src"))
         if self._name(dest, "dest") == src:
             raise VectorRequestError([("dest", "is the source itself")], code="merge_into_itself")
         if on_conflict not in get_args(OnConflict):
             raise VectorRequestError([("on_conflict", "must be skip or replace")])
         target = self.backend.spec(dest)
-        for field in cast(tuple[Literal["dimension", "metric"], ...], ("dimension", "metric")):
-            ours, theirs = getattr(source, field), getattr(target, field)
-            if ours != theirs:
-                raise VectorConflictError(
-                    f"{src!r} has {field} {ours}, {dest!r} has {theirs}", code=f"{field}_mismatch"
-                )
+        refuse_unlike(source, target)
         return self.backend.merge(src, dest, clear_source=clear_source, on_conflict=on_conflict)
 
     def _name(self, name: str, field: str = "name") -> str:
@@ -270,14 +274,10 @@ class VectorStore:
 
 def hits(found: Hits) -> list[Hit]:
     """What a query found, as rows."""
-    rows: list[dict[str, Any]] = [
-        {"id": id_, "score": score}
-        for id_, score in zip(found.ids, found.scores.tolist(), strict=True)
-    ]
+    count = len(found.ids)
+    metadata: list[Any] = [UNSET] * count
     if found.metadata is not None:
-        for row, metadata in zip(rows, found.metadata, strict=True):
-            row["metadata"] = checks.decoded(metadata)
-    if found.vectors is not None:
-        for row, vector in zip(rows, found.vectors.tolist(), strict=True):
-            row["vector"] = vector
-    return [Hit(**row) for row in rows]
+        metadata = [checks.decoded(one) for one in found.metadata]
+    vectors: list[Any] = [UNSET] * count if found.vectors is None else found.vectors.tolist()
+    rows = zip(found.ids, found.scores.tolist(), metadata, vectors, strict=True)
+    return [Hit(*row) for row in rows]
