@@ -38,6 +38,7 @@ class Worker:
         self._due: dict[Tended, float] = {}
         self._busy: Tended | None = None
         self._failed: set[Tended] = set()
+        self._nudged = False
         self._thread: threading.Thread | None = None
         self.closing = False
 
@@ -60,6 +61,7 @@ class Worker:
         """An index has work that should not wait until it is quiet."""
         with self._bell:
             if index in self._due:
+                self._nudged = True
                 self._bell.notify_all()
 
     def settle(self, index: Tended) -> None:
@@ -122,7 +124,10 @@ class Worker:
             with self._bell:
                 wait = at - time.monotonic()
                 if wait > 0:
-                    self._bell.wait(wait)
+                    # Whoever rang while the work went on is not heard by waiting.
+                    if not self.closing and not self._nudged:
+                        self._bell.wait(wait)
+                    self._nudged = False
                     continue
                 if self._due.get(index) == at:
                     del self._due[index]
