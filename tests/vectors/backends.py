@@ -30,12 +30,14 @@ class Kind(NamedTuple):
     """A kind of backend. ``make`` is given an empty folder and the test's request, and gives what
     opens a backend, each time on the same data. ``lacks`` says by a promise's name why it is not
     kept; a test of that promise is skipped with those words. ``missing`` says why none can be
-    made here; empty when one can. ``settle`` finishes what works in the background."""
+    made here; empty when one can. ``settle`` finishes what works in the background, ``rebuild``
+    makes anew what is derived."""
 
     make: Callable[[Path, pytest.FixtureRequest], Open]
     lacks: Mapping[str, str] = {}
     missing: Callable[[], str] = lambda: ""
     settle: Callable[[Any, str], object] = lambda backend, name: None
+    rebuild: Callable[[Any, str], object] = lambda backend, name: None
 
 
 class Place:
@@ -66,6 +68,10 @@ class Place:
     def settle(self, name: str) -> None:
         """Let what works in the background on an index come to its end."""
         self._kind.settle(self.backend, name)
+
+    def rebuild(self, name: str) -> None:
+        """Make anew what is derived for an index."""
+        self._kind.rebuild(self.backend, name)
 
 
 def _memory(folder: Path, request: pytest.FixtureRequest) -> Open:
@@ -99,6 +105,7 @@ BACKENDS: dict[str, Kind] = {
         _local,
         missing=without("faiss"),
         settle=lambda backend, name: backend.settle(name),
+        rebuild=lambda backend, name: backend.rebuild(name),
     ),
 }
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -89,8 +90,9 @@ def held(vector: object, metadata: Any) -> Held:
     return Held(data, None if metadata is None else json.dumps(metadata, sort_keys=True))
 
 
+@lru_cache(maxsize=10_000)
 def plain(metadata: str | None) -> Any:
-    """Metadata as an object again."""
+    """Metadata as an object again; not to be changed."""
     return None if metadata is None else json.loads(metadata)
 
 

@@ -125,7 +125,7 @@ class Worker:
                 wait = at - time.monotonic()
                 if wait > 0:
                     # Whoever rang while the work went on is not heard by waiting.
-                    if not self.closing and not self._nudged:
+                    if not self._rung():
                         self._bell.wait(wait)
                     self._nudged = False
                     continue
@@ -133,6 +133,9 @@ class Worker:
                     del self._due[index]
             while self._tend(index, quiet=True):
                 pass
+
+    def _rung(self) -> bool:
+        return self.closing or self._nudged
 
     def _tend(self, index: Tended, *, quiet: bool) -> bool:
         with self._bell:
