@@ -1,0 +1,148 @@
+"""Searching in PostgreSQL: three ways, by how many items match.
+
+- few: they are fetched once and scored here, by the definition (`distances`);
+- not many, or a dimension that HNSW has no index for: the database compares every match;
+- many: the HNSW index, scanned on (`hnsw.iterative_scan`) until k matches are found; where that
+  ends too soon, the database compares every match after all.
+
+So min(k, matches) hits come back whatever the filter, and recall does not fall as it narrows.
+Scores are always counted here, from the vectors as they are kept.
+"""
+
+from __future__ import annotations
+
+from psycopg import sql
+
+from stillhouse.vectors.distances import better_first, scores
+from stillhouse.vectors.filters import Filter
+from stillhouse.vectors.pg_filters import Condition, condition
+from stillhouse.vectors.pg_pool import Connection, PgOptions
+from stillhouse.vectors.pg_schema import HNSW_DIMENSIONS, OPERATORS, Index
+from stillhouse.vectors.pg_wire import vectors_of, wired_vector
+from stillhouse.vectors.values import Batch, Floats, Hits, Include, Metric
+
+_WIDEST = 1_000
+"""The most that ``hnsw.ef_search`` takes."""
+_SCANNED = 200_000
+"""Tuples after which the HNSW scan gives up."""
+
+_FETCH = sql.SQL(
+    "SELECT id, vector_send(vector), {metadata} FROM {table} WHERE {where} ORDER BY id"
+)
+# "0 +" keeps the HNSW index out of it: each match is compared.
+_EXACT = sql.SQL(
+    "SELECT id, vector_send(vector), {metadata} FROM (SELECT * FROM {table} WHERE {where}"
+    " ORDER BY 0 + (vector {operator} %s::vector), id LIMIT {k}) AS near"
+)
+_NEAR = sql.SQL(
+    "SELECT id, vector_send(vector), {metadata} FROM (SELECT * FROM {table} WHERE {where}"
+    " ORDER BY vector {operator} %s::vector LIMIT {k}) AS near"
+)
+_COUNT = sql.SQL(
+    "SELECT count(*) FROM (SELECT FROM {table} WHERE {where} LIMIT {most}) AS matching"
+)
+
+
+def search(
+    connection: Connection,
+    index: Index,
+    queries: Floats,
+    k: int,
+    filter_: Filter | None,
+    ef: int | None,
+    include: frozenset[Include],
+    options: PgOptions,
+) -> list[Hits]:
+    """See `Backend.search`; within a transaction that sees one state."""
+    where = condition(filter_)
+    run = _Search(connection, index, k, where, include)
+    compared = options.fetched_matches if filter_ is None else options.exact_matches
+    most = max(compared, options.fetched_matches, k)
+    matching = run.count(most + 1)
+    if matching <= options.fetched_matches:
+        found = run.rows(_FETCH, [])
+        return [run.hits(found, query) for query in queries]
+    if matching <= most or index.spec.dimension > HNSW_DIMENSIONS:
+        return [run.hits(run.rows(_EXACT, [wired_vector(one)]), one) for one in queries]
+    _widen(connection, min(_WIDEST, ef or options.ef))
+    return [_nearest(run, query) for query in queries]
+
+
+def _nearest(run: _Search, query: Floats) -> Hits:
+    found = run.rows(_NEAR, [wired_vector(query)])
+    if len(found.ids) < run.k:
+        found = run.rows(_EXACT, [wired_vector(query)])
+    return run.hits(found, query)
+
+
+def _widen(connection: Connection, ef: int) -> None:
+    """For this transaction. Without sequential scans the planner takes an index: HNSW, or the one
+    on the fields where the filter is narrow, which is exact."""
+    connection.execute(
+        "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),"
+        " set_config('hnsw.ef_search', %s, true), set_config('hnsw.max_scan_tuples', %s, true),"
+        " set_config('hnsw.scan_mem_multiplier', '8', true),"
+        " set_config('enable_seqscan', 'off', true)",
+        [str(ef), str(_SCANNED)],
+    )
+
+
+class _Search:
+    """What all statements of one search have in common."""
+
+    def __init__(
+        self,
+        connection: Connection,
+        index: Index,
+        k: int,
+        where: Condition,
+        include: frozenset[Include],
+    ) -> None:
+        self.k = k
+        self._connection = connection
+        self._spec = index.spec
+        self._include = include
+        self._values = where[1]
+        self._parts: dict[str, sql.Composable] = {
+            "table": index.table,
+            "where": where[0],
+            "operator": sql.SQL(OPERATORS[index.spec.metric]),
+            "metadata": sql.SQL("metadata" if "metadata" in include else "NULL::text"),
+            "k": sql.Literal(k),
+        }
+
+    def count(self, most: int) -> int:
+        """How many items match, as far as ``most``."""
+        row = self._connection.execute(
+            _COUNT.format(**self._parts, most=sql.Literal(most)), self._values, binary=True
+        ).fetchone()
+        assert row is not None
+        return int(row[0])
+
+    def rows(self, statement: sql.SQL, more: list[object]) -> Batch:
+        """The items that a statement finds, by ascending id."""
+        rows = self._connection.execute(
+            statement.format(**self._parts), [*self._values, *more], binary=True
+        ).fetchall()
+        return batch_of(sorted(rows, key=lambda row: row[0]), self._spec.dimension)
+
+    def hits(self, found: Batch, query: Floats) -> Hits:
+        """The nearest of them, nearest first."""
+        metric: Metric = self._spec.metric
+        near = scores(metric, query, found.vectors)
+        order = better_first(metric, near)[: self.k]
+        return Hits(
+            [found.ids[at] for at in order],
+            near[order],
+            [found.metadata[at] for at in order] if "metadata" in self._include else None,
+            found.vectors[order] if "vector" in self._include else None,
+        )
+
+
+def batch_of(rows: list[tuple[str, bytes, str | None]], dimension: int) -> Batch:
+    """Rows of id, sent vector and metadata, as columns."""
+    return Batch(
+        [row[0] for row in rows],
+        vectors_of([row[1] for row in rows], dimension),
+        [None if row[2] is None else row[2].encode() for row in rows],
+    )
