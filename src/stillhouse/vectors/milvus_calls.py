@@ -149,7 +149,7 @@ class Calls:
     # -------------------------------------------------------------------- collections
 
     def make(self, collection: str, dimension: int, metric: Metric, texts: Sequence[str]) -> None:
-        """A collection with a primary key, texts and a vector; ready to be searched. Milvus has
+        """A collection with a primary key, texts and a vector; it is to be loaded then. Milvus has
         no vectors of one dimension: they get a second one, which is 0."""
         schema = MilvusClient.create_schema(auto_id=False, enable_dynamic_field=False)
         schema.add_field("pk", DataType.VARCHAR, is_primary=True, max_length=64)
@@ -167,10 +167,11 @@ class Calls:
             "create_collection",
             collection,
             schema=schema,
-            index_params=index,
             consistency_level="Strong",
             num_shards=1,
         )
+        # pymilvus would wait half a second for the index of a collection that is empty.
+        self.call("create_index", collection, index, sync=False)
 
     def rows(self, collection: str, keys: Sequence[str], fields: Sequence[str]) -> dict[str, Row]:
         """Those rows that are there, by primary key."""

@@ -39,15 +39,16 @@ _NOT_NOW: Final = (
 
 class PgOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How the database is used. ``schema`` holds all tables. A search scores every match itself
-    up to ``fetched_matches``, lets the database score every match up to ``exact_matches``, and
-    uses the HNSW index beyond; ``ef`` is that search's width where the caller names none."""
+    up to ``fetched_matches`` of a small table, lets the database compare every match up to
+    ``exact_matches`` for ten hits asked for, and uses the HNSW index beyond; ``ef`` is that
+    search's width where the caller names none."""
 
     schema: str = "stillhouse"
     connections: int = 10
     wait_seconds: float = 30.0
     """How long a caller waits for one of the connections."""
     fetched_matches: int = 500
-    exact_matches: int = 10_000
+    exact_matches: int = 1_000
     ef: int = 100
 
 
@@ -193,7 +194,7 @@ class Pool:
     def _told(self, error: psycopg.Error) -> VectorError:
         lines = (error.diag.message_primary or str(error)).strip().splitlines()
         what = lines[0] if lines else type(error).__name__
-        if isinstance(error, errors.UndefinedTable):
+        if isinstance(error, errors.UndefinedTable) and "items_" in what:
             return Moved("the index was dropped or replaced meanwhile", where=self.where)
         if isinstance(error, _NOT_NOW):
             return VectorBusyError(what, where=self.where)

@@ -5,8 +5,10 @@
 - many: the HNSW index, scanned on (`hnsw.iterative_scan`) until k matches are found; where that
   ends too soon, the database compares every match after all.
 
-So min(k, matches) hits come back whatever the filter, and recall does not fall as it narrows.
-Scores are always counted here, from the vectors as they are kept.
+How many match is counted in a small table and estimated from a sample of a large one: a wrong
+estimate costs time and nothing else. So min(k, matches) hits come back whatever the filter, and
+recall does not fall as it narrows. Scores are always counted here, from the vectors as they are
+kept.
 """
 
 from __future__ import annotations
@@ -25,6 +27,8 @@ _WIDEST = 1_000
 """The most that ``hnsw.ef_search`` takes."""
 _SCANNED = 200_000
 """Tuples after which the HNSW scan gives up."""
+_SAMPLED = 100
+"""Blocks of a table that are looked at to tell how many match. A table of no more is counted."""
 
 _FETCH = sql.SQL(
     "SELECT id, vector_send(vector), {metadata} FROM {table} WHERE {where} ORDER BY id"
@@ -38,9 +42,10 @@ _NEAR = sql.SQL(
     "SELECT id, vector_send(vector), {metadata} FROM (SELECT * FROM {table} WHERE {where}"
     " ORDER BY vector {operator} %s::vector LIMIT {k}) AS near"
 )
-_COUNT = sql.SQL(
-    "SELECT count(*) FROM (SELECT FROM {table} WHERE {where} LIMIT {most}) AS matching"
+_BLOCKS = sql.SQL(
+    "SELECT pg_relation_size({regclass}::regclass) / current_setting('block_size')::int8"
 )
+_SAMPLE = sql.SQL("SELECT count(*) FROM {table} TABLESAMPLE SYSTEM ({share}) WHERE {where}")
 
 
 def search(
@@ -54,17 +59,20 @@ def search(
     options: PgOptions,
 ) -> list[Hits]:
     """See `Backend.search`; within a transaction that sees one state."""
-    where = condition(filter_)
-    run = _Search(connection, index, k, where, include)
-    compared = options.fetched_matches if filter_ is None else options.exact_matches
-    most = max(compared, options.fetched_matches, k)
-    matching = run.count(most + 1)
-    if matching <= options.fetched_matches:
+    run = _Search(connection, index, k, condition(filter_), include)
+    share = min(1.0, _SAMPLED / max(1, run.blocks()))
+    counted = share == 1.0
+    # A large table of which all matches needs no sample.
+    matching = run.matching(share) if counted or filter_ is not None else None
+    if counted and matching is not None and matching <= options.fetched_matches:
         found = run.rows(_FETCH, [])
         return [run.hits(found, query) for query in queries]
-    if matching <= most or index.spec.dimension > HNSW_DIMENSIONS:
+    few = options.exact_matches * max(1, k // 10)
+    exact = matching is not None and matching <= few
+    if exact or index.spec.dimension > HNSW_DIMENSIONS:
         return [run.hits(run.rows(_EXACT, [wired_vector(one)]), one) for one in queries]
-    _widen(connection, min(_WIDEST, ef or options.ef))
+    # A filter takes from the farther part of what each step of the scan finds, which is less sure.
+    _widen(connection, min(_WIDEST, ef or (options.ef if filter_ is None else 2 * options.ef)))
     return [_nearest(run, query) for query in queries]
 
 
@@ -101,6 +109,7 @@ class _Search:
         self.k = k
         self._connection = connection
         self._spec = index.spec
+        self._table = index.table
         self._include = include
         self._values = where[1]
         self._parts: dict[str, sql.Composable] = {
@@ -111,11 +120,18 @@ class _Search:
             "k": sql.Literal(k),
         }
 
-    def count(self, most: int) -> int:
-        """How many items match, as far as ``most``."""
-        row = self._connection.execute(
-            _COUNT.format(**self._parts, most=sql.Literal(most)), self._values, binary=True
-        ).fetchone()
+    def blocks(self) -> int:
+        """How large the table is."""
+        name = self._table.as_string(self._connection)
+        return self._number(_BLOCKS.format(regclass=sql.Literal(name)), [])
+
+    def matching(self, share: float) -> float:
+        """How many items match, counted over a share of the table from 0 to 1."""
+        statement = _SAMPLE.format(**self._parts, share=sql.Literal(100.0 * share))
+        return self._number(statement, self._values) / share
+
+    def _number(self, statement: sql.Composed, values: list[object]) -> int:
+        row = self._connection.execute(statement, values, binary=True).fetchone()
         assert row is not None
         return int(row[0])
 
