@@ -173,13 +173,45 @@ def test_a_load_that_fails_leaves_everything_as_it_was(make: Make) -> None:
     for name in ("docs", "fresh"):
         with pytest.raises(ValueError, match="no more"):
             backend.load(IndexSpec(name, 2), batches(), replace=True)
+    untouched = batches()
     with pytest.raises(VectorConflictError):
-        backend.load(IndexSpec("docs", 2), [_batch(["a"], 2)], replace=False)
+        backend.load(IndexSpec("docs", 2), untouched, replace=False)
+    assert len(next(untouched).ids) == 1
     assert (backend.names(), backend.ids("docs")) == (["docs"], ["old"])
     assert len(backend._calls.call("list_collections")) == 2
     with backend.export("docs") as state:
         assert backend.load(IndexSpec("docs", 3), state.batches, replace=True) == 1
     assert len(backend._calls.call("list_collections")) == 2
+
+
+def test_an_index_made_during_a_load_is_not_replaced_unasked(make: Make) -> None:
+    """Somebody creates the name while it is being loaded: refused, unless it may be replaced."""
+    backend = make()
+
+    def batches() -> Iterator[Batch]:
+        yield _batch(["a"])
+        backend.create(IndexSpec("docs", 2))
+
+    with pytest.raises(VectorConflictError):
+        backend.load(IndexSpec("docs", 3), batches(), replace=False)
+    assert backend.spec("docs").dimension == 2
+    assert backend.load(IndexSpec("docs", 3), batches(), replace=True) == 1
+    assert backend.spec("docs").dimension == 3
+
+
+def test_the_sign_of_zero_is_part_of_a_vector(make: Make) -> None:
+    """-0.0 in place of 0.0 is another vector, to add and to merge; the same bits are the same."""
+    backend = make()
+    plus, minus = _batch(["a", "b"], fill=0.0), _batch(["a"], fill=-0.0)
+    for name in ("src", "dest"):
+        backend.create(IndexSpec(name, 3, "l2"))
+        backend.add(name, plus)
+    assert backend.add("dest", minus) == ["replaced"]
+    assert backend.add("dest", minus) == ["unchanged"]
+    done = backend.merge("src", "dest", clear_source=False, on_conflict="skip")
+    assert (done.conflicts, done.skipped, done.merged) == (["a"], 1, 0)
+    done = backend.merge("src", "dest", clear_source=True, on_conflict="replace")
+    assert (done.conflicts, done.skipped, done.merged, done.cleared) == ([], 1, 1, 2)
 
 
 # ------------------------------------------------------------------------- merging

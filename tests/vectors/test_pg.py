@@ -205,6 +205,22 @@ def test_an_equality_can_be_answered_by_an_index(make: Make, url: str) -> None:
     assert "items_1_fields_idx" in plan
 
 
+def test_the_sign_of_zero_is_part_of_a_vector(make: Make) -> None:
+    """-0.0 in place of 0.0 is another vector, to add and to merge; the same bits are the same."""
+    backend = make()
+    plus, minus = _batch(["a", "b"], fill=0.0), _batch(["a"], fill=-0.0)
+    for name in ("src", "dest"):
+        backend.create(IndexSpec(name, 3, "l2"))
+        backend.add(name, plus)
+    assert backend.add("dest", minus) == ["replaced"]
+    assert backend.add("dest", minus) == ["unchanged"]
+    done = backend.merge("src", "dest", clear_source=False, on_conflict="skip")
+    assert (done.conflicts, done.skipped, done.merged) == (["a"], 1, 0)
+    done = backend.merge("src", "dest", clear_source=True, on_conflict="replace")
+    assert (done.conflicts, done.skipped, done.merged, done.cleared) == ([], 1, 1, 2)
+    assert not np.signbit(backend.get("dest", ["a"]).vectors).any()
+
+
 # ------------------------------------------------------------------- whole indexes
 
 
@@ -214,9 +230,10 @@ def test_an_export_is_one_state_whatever_others_do(make: Make) -> None:
     backend.create(IndexSpec("docs", 3))
     backend.add("docs", _batch([f"{at:04}" for at in range(2_500)]))
     with backend.export("docs") as state:
+        other.delete("docs", ["0400"])
+        other.add("docs", _batch(["0401", "new"], fill=2.0))
         first = next(state.batches)
-        other.delete("docs", ["2400"])
-        other.add("docs", _batch(["2401", "new"], fill=2.0))
+        assert first.vectors.max() == 1.0
         other.load(IndexSpec("docs", 2), [_batch(["x"], 2)], replace=True)
         assert other.ids("docs") == ["x"]
         other.drop("docs")
@@ -233,9 +250,20 @@ def test_an_export_left_early_gives_its_connection_back_clean(make: Make) -> Non
     backend.add("docs", _batch([f"{at:04}" for at in range(1_500)]))
     with backend.export("docs") as state:
         next(state.batches)
-    del state
+    kept = state.batches
     with backend.export("docs") as state:
-        assert sum(len(batch.ids) for batch in state.batches) == 1_500
+        first = next(state.batches)
+        assert list(kept) == []
+        assert len(first.ids) + sum(len(batch.ids) for batch in state.batches) == 1_500
+
+
+def test_a_connection_in_an_open_transaction_is_not_used_again(make: Make) -> None:
+    """What somebody left half done goes with its connection."""
+    backend = make(connections=1)
+    with backend._pool.connection() as connection:
+        connection.execute("BEGIN")
+    assert connection.closed
+    assert backend.create(IndexSpec("docs", 3))
 
 
 def test_tables_of_dropped_indexes_are_removed_once_nobody_reads_them(make: Make, url: str) -> None:
@@ -267,13 +295,47 @@ def test_a_load_that_fails_leaves_everything_as_it_was(make: Make, url: str) -> 
     for name in ("docs", "fresh"):
         with pytest.raises(ValueError, match="no more"):
             backend.load(IndexSpec(name, 2), batches(), replace=True)
+    untouched = batches()
     with pytest.raises(VectorConflictError):
-        backend.load(IndexSpec("docs", 2), [_batch(["a"], 2)], replace=False)
+        backend.load(IndexSpec("docs", 2), untouched, replace=False)
+    assert len(next(untouched).ids) == 1
     assert backend.names() == ["docs"]
     assert backend.ids("docs") == ["old"]
     assert _ask(url, b"SELECT count(*) FROM pg_class WHERE relname LIKE 'items_%' AND relkind='r'")[
         0
     ] == (1,)
+
+
+def test_an_index_made_during_a_load_is_not_replaced_unasked(make: Make) -> None:
+    """Somebody creates the name while it is being loaded: refused, unless it may be replaced."""
+    backend, other = make(), make()
+
+    def batches() -> Iterator[Batch]:
+        yield _batch(["a"])
+        other.create(IndexSpec("docs", 2))
+
+    with pytest.raises(VectorConflictError):
+        backend.load(IndexSpec("docs", 3), batches(), replace=False)
+    assert backend.spec("docs").dimension == 2
+    assert backend.load(IndexSpec("docs", 3), batches(), replace=True) == 1
+    assert backend.spec("docs").dimension == 3
+
+
+def test_a_table_that_goes_between_look_up_and_reading_is_looked_up_again(make: Make) -> None:
+    """Whoever finds the table gone under the name reads what the name leads to now."""
+    backend, other = make(), make()
+    backend.load(IndexSpec("docs", 3), [_batch(["old"])], replace=False)
+    tries = []
+
+    def work(connection: Any, index: Any) -> Any:
+        tries.append(index.number)
+        if len(tries) == 1:
+            other.load(IndexSpec("docs", 3), [_batch(["new"])], replace=True)
+        query = sql.SQL("SELECT id FROM {}").format(index.table)
+        return connection.execute(query).fetchall()
+
+    assert backend._read("docs", work) == [("new",)]
+    assert len(tries) == 2
 
 
 def test_a_load_takes_an_export_of_the_same_store(make: Make) -> None:

@@ -240,6 +240,8 @@ class MilvusBackend:
                 rows = rows_of(batch)
                 for at in range(0, len(rows), size):
                     self._calls.put(new.collection, rows[at : at + size])
+            # Sealed, what was loaded is found by its index and not by looking at all of it.
+            self._calls.call("flush", new.collection)
             total = self._calls.count(new.collection)
         except BaseException:
             self._abandon(new)

@@ -13,6 +13,8 @@ kept.
 
 from __future__ import annotations
 
+from typing import Literal
+
 from psycopg import sql
 
 from stillhouse.vectors.distances import better_first, scores
@@ -72,26 +74,28 @@ def search(
     if exact or index.spec.dimension > HNSW_DIMENSIONS:
         return [run.hits(run.rows(_EXACT, [wired_vector(one)]), one) for one in queries]
     # A filter takes from the farther part of what each step of the scan finds, which is less sure.
-    _widen(connection, min(_WIDEST, ef or (options.ef if filter_ is None else 2 * options.ef)))
-    return [_nearest(run, query) for query in queries]
+    width = ef or (options.ef if filter_ is None else 2 * options.ef)
+    _plan(connection, min(_WIDEST, width), "off")
+    answers: list[Hits] = []
+    for at, query in enumerate(queries):
+        near = run.rows(_NEAR, [wired_vector(query)])
+        if len(near.ids) < k:  # and so it would be with the other queries
+            _plan(connection, _WIDEST, "on")
+            left = queries[at:]
+            return answers + [run.hits(run.rows(_EXACT, [wired_vector(one)]), one) for one in left]
+        answers.append(run.hits(near, query))
+    return answers
 
 
-def _nearest(run: _Search, query: Floats) -> Hits:
-    found = run.rows(_NEAR, [wired_vector(query)])
-    if len(found.ids) < run.k:
-        found = run.rows(_EXACT, [wired_vector(query)])
-    return run.hits(found, query)
-
-
-def _widen(connection: Connection, ef: int) -> None:
-    """For this transaction. Without sequential scans the planner takes an index: HNSW, or the one
-    on the fields where the filter is narrow, which is exact."""
+def _plan(connection: Connection, ef: int, scans: Literal["on", "off"]) -> None:
+    """For this transaction. The planner knows little of what a filter on jsonb lets through, and
+    would rather look at every match; without ``scans`` it takes the HNSW index."""
     connection.execute(
         "SELECT set_config('hnsw.iterative_scan', 'relaxed_order', true),"
         " set_config('hnsw.ef_search', %s, true), set_config('hnsw.max_scan_tuples', %s, true),"
         " set_config('hnsw.scan_mem_multiplier', '8', true),"
-        " set_config('enable_seqscan', 'off', true)",
-        [str(ef), str(_SCANNED)],
+        " set_config('enable_seqscan', %s, true), set_config('enable_bitmapscan', %s, true)",
+        [str(ef), str(_SCANNED), scans, scans],
     )
 
 
