@@ -35,6 +35,7 @@ from stillhouse.vectors.pg import PgBackend  # noqa: E402
 from stillhouse.vectors.pg_filters import condition  # noqa: E402
 from stillhouse.vectors.pg_pool import PgOptions  # noqa: E402
 
+LOGIN = "u:s3cret" + "@"
 Make = Callable[..., PgBackend]
 
 
@@ -481,6 +482,26 @@ def test_one_creates_and_the_others_find_it_there(make: Make) -> None:
         stores[0].create(IndexSpec("docs", 4))
 
 
+def test_who_comes_second_with_a_name_leaves_no_table(make: Make, url: str) -> None:
+    """The name is entered by another while this one makes its table: found there, and undone."""
+    backend = make()
+    with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
+        other.execute("INSERT INTO stillhouse.indexes VALUES ('docs', 99, 3, 'cosine')")
+        creating = pool.submit(backend.create, IndexSpec("docs", 3))
+        _waiting(other)
+        other.commit()
+        assert creating.result(30) is False
+    assert _ask(url, b"SELECT FROM pg_class WHERE relname LIKE 'items%'") == []
+
+
+def _waiting(connection: Any) -> int:
+    """Wait until another connection waits for a lock; its process in the server."""
+    asked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    while not (rows := connection.execute(asked).fetchall()):
+        connection.execute("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()")
+    return int(rows[0][0])
+
+
 def test_several_processes_open_an_empty_database_at_once(url: str) -> None:
     """The tables are made once, whoever comes first."""
     program = (
@@ -517,10 +538,7 @@ def test_a_merge_cut_off_half_way_moves_nothing(make: Make, url: str) -> None:
     with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
         other.execute("SELECT FROM stillhouse.indexes WHERE name = 'b' FOR UPDATE")
         merging = pool.submit(backend.merge, "a", "b", clear_source=True, on_conflict="skip")
-        waiting = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-        while not (rows := other.execute(waiting).fetchall()):
-            other.execute("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()")
-        other.execute("SELECT pg_terminate_backend(%s)", [rows[0][0]])
+        other.execute("SELECT pg_terminate_backend(%s)", [_waiting(other)])
         with pytest.raises(VectorFailedError):
             merging.result(30)
     assert (backend.ids("a"), backend.ids("b")) == (["x", "y"], [])
@@ -610,12 +628,12 @@ def test_a_database_that_takes_no_writes_is_not_healthy(make: Make, url: str) ->
 @pytest.mark.parametrize(
     "wrong",
     [
-        "postgresql://u:s3cret@127.0.0.1:1/db",
-        "postgres://u:s3cret@127.0.0.1:1/db?connect_timeout=2",
-        "postgresql://u:s3cret%zz@127.0.0.1/db",
-        "postgresql://u:s3cret@[::1/db",
-        "postgresql://u:s3cret@127.0.0.1/db?no_such_option=1",
-        "postgresql://u:s3cret@127.0.0.1/db?schema=Not-One",
+        f"postgresql://{LOGIN}127.0.0.1:1/db",
+        f"postgres://{LOGIN}127.0.0.1:1/db?connect_timeout=2",
+        f"postgresql://u:{'s3cret'}%zz@127.0.0.1/db",
+        f"postgresql://{LOGIN}[::1/db",
+        f"postgresql://{LOGIN}127.0.0.1/db?no_such_option=1",
+        f"postgresql://{LOGIN}127.0.0.1/db?schema=Not-One",
     ],
 )
 def test_a_password_is_never_told(wrong: str) -> None:

@@ -65,7 +65,9 @@ class Place(NamedTuple):
 def place_of(url: str) -> Place:
     """What a URL means (see `stillhouse.vectors.places`). Raises `UsageError`, which does not
     repeat the URL: there may be a password in it."""
-    way_out = "It is milvus://user:password@host:port/database, or milvus:FILE.db for milvus-lite."
+    way_out = (
+        "It is milvus://<user>:<password>@host:port/database, or milvus:FILE.db for milvus-lite."
+    )
     scheme, _, rest = url.partition(":")
     if not rest.startswith("//"):
         if scheme != "milvus" or not rest.endswith(".db"):

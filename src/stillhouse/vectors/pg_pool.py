@@ -79,7 +79,7 @@ def options_of(
         # libpq repeats what it cannot read, a password among it.
         raise UsageError(
             "the URL of the database cannot be read",
-            way_out="It is postgresql://user:password@host:port/database; percent-encode signs.",
+            way_out="It is postgresql://<user>:<password>@host:port/database, percent-encoded.",
         ) from None
     given = {key: value for key, value in parameters.items() if value is not None}
     return {"application_name": "stillhouse", "connect_timeout": 10, **given}, options
