@@ -467,6 +467,8 @@ def test_an_index_replaced_under_readers_is_one_or_the_other(make: Make) -> None
     def reading() -> object:
         while not done.is_set():
             assert backend.ids("docs") in (["a"], ["a", "b"])
+            with backend.export("docs") as state:
+                assert state.total == sum(len(batch.ids) for batch in state.batches)
             assert backend.count("docs", OneOf(("x",), (1,))) == 0
         return None
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any, Final, TypeVar
 
 from psycopg import ServerCursor, sql
@@ -240,14 +240,28 @@ class PgBackend:
 
     @contextmanager
     def export(self, name: str) -> Iterator[Export]:
-        with self._pool.reading() as connection:
-            index = find(connection, self._schema, name)
-            total = _count(connection, index, None)
-            dimension = index.spec.dimension
-            size = max(1, min(_ROWS, _SENT // (4 * dimension)))
+        stack, connection, index, total = self._opened(name)
+        dimension = index.spec.dimension
+        size = max(1, min(_ROWS, _SENT // (4 * dimension)))
+        with stack:
             rows = _streamed(connection, _ALL.format(table=index.table), size)
             with closing(rows):  # before the connection goes to somebody else
                 yield Export(index.spec, total, (batch_of(some, dimension) for some in rows))
+
+    def _opened(self, name: str) -> tuple[ExitStack, Connection, Index, int]:
+        """One state of an index with its count, and what ends it. Once the table has been counted
+        nobody can remove it."""
+        for left in range(_TRIES - 1, -1, -1):
+            try:
+                with ExitStack() as stack:
+                    connection = stack.enter_context(self._pool.reading())
+                    index = find(connection, self._schema, name)
+                    total = _count(connection, index, None)
+                    return stack.pop_all(), connection, index, total
+            except Moved:
+                if not left:
+                    raise
+        raise AssertionError("the last try returns or raises")
 
     def load(self, spec: IndexSpec, batches: Iterable[Batch], *, replace: bool) -> int:
         _check_dimension(spec)
