@@ -493,7 +493,7 @@ def test_who_comes_second_with_a_name_leaves_no_table(make: Make, url: str) -> N
         _waiting(other)
         other.commit()
         assert creating.result(30) is False
-    assert _ask(url, b"SELECT FROM pg_class WHERE relname LIKE 'items%'") == []
+    assert _ask(url, b"SELECT relname FROM pg_class WHERE relname LIKE 'items%'") == []
 
 
 def _waiting(connection: Any) -> int:

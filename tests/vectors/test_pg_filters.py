@@ -139,6 +139,25 @@ def test_every_edge_equals_only_itself(connection: Any) -> None:
         _law(connection, OneOf(("k",), (value,)), items)
 
 
+def test_a_path_descends_through_objects_only_and_a_list_spreads_once(connection: Any) -> None:
+    """Objects within lists are not descended into, nor lists within lists, nor by a position."""
+    items: list[dict[str, Any] | None] = [
+        {"k": {"b": 5}},
+        {"k": [{"b": 5}]},
+        {"k": {"b": [5]}},
+        {"k": {"b": [[5]]}},
+        {"k": {"b": [{"b": 5}, None, "5", 5]}},
+        {"k": [5]},
+        {"k": [[5]]},
+        {"k": {"0": 5}},
+        {"k": 5},
+    ]
+    for path in (("k", "b"), ("k",), ("k", "0"), ("k", "b", "b"), ("k", "0", "b")):
+        _law(connection, Range(path, "$gte", 5), items)
+        _law(connection, OneOf(path, (5,)), items)
+        _law(connection, Exists(path), items)
+
+
 @pytest.mark.parametrize("hostile", ["x'; DROP TABLE t; --", '"] ? (1==1)', "%(x)s", "$$", "\\'"])
 def test_hostile_keys_and_values_are_data(connection: Any, hostile: str) -> None:
     """Nothing of a filter is ever read as SQL or as a path expression."""
