@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import FIRST_COMPLETED, ThreadPoolExecutor, wait
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from stillhouse.errors import (
     VectorNotFoundError,
 )
 from stillhouse.vectors import VectorStore
+from stillhouse.vectors.filters import OneOf
 from stillhouse.vectors.memory import MemoryBackend
 from stillhouse.vectors.places import open_backend
 from stillhouse.vectors.values import Batch, IndexSpec, Item, Metric
@@ -352,6 +353,43 @@ def test_writers_and_readers_of_a_name_exclude_one_another() -> None:
     assert all("w" not in state or state == ["w"] for state in seen)
     with locks.writing("a"), locks.reading("b"), locks.reading("b"):
         pass
+
+
+def _exported(backend: MilvusBackend) -> int:
+    with backend.export("b") as state:
+        return state.total
+
+
+def test_every_call_waits_for_who_writes_to_its_index(make: Make) -> None:
+    """While somebody writes to an index, nobody reads it, writes to it or merges it."""
+    backend = make()
+    for name in ("a", "b"):
+        backend.create(IndexSpec(name, 3))
+        backend.add(name, _batch([name]))
+    query = np.ones((1, 3), np.float32)
+    calls: list[Callable[[], object]] = [
+        lambda: backend.merge("a", "b", clear_source=False, on_conflict="skip"),
+        lambda: backend.merge("b", "a", clear_source=False, on_conflict="skip"),
+        lambda: backend.add("b", _batch(["x"])),
+        lambda: backend.delete("b", ["x"]),
+        lambda: backend.delete_matching("b", OneOf(("x",), (1,))),
+        lambda: backend.search("b", query, 1, None, None, frozenset()),
+        lambda: backend.ids("b"),
+        lambda: backend.get("b", ["b"]),
+        lambda: backend.count("b", None),
+        lambda: backend.describe("b"),
+        lambda: _exported(backend),
+        lambda: backend.load(IndexSpec("b", 3), [], replace=True),
+        lambda: backend.drop("b"),
+        lambda: backend.create(IndexSpec("b", 3)),
+    ]
+    with ThreadPoolExecutor(len(calls)) as pool:
+        with backend._locks.writing("b"):
+            waiting = [pool.submit(call) for call in calls]
+            done, _ = wait(waiting, timeout=0.5, return_when=FIRST_COMPLETED)
+            assert not done
+        wait(waiting, timeout=60)
+    assert all(one.done() for one in waiting)
 
 
 # ------------------------------------------------------------------ limits and opening

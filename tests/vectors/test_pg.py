@@ -143,6 +143,16 @@ def test_the_hnsw_index_is_what_a_wide_search_uses(make: Make, url: str) -> None
             connection.execute("SELECT pg_sleep(0.01)")
 
 
+def test_what_is_equally_near_comes_by_id(make: Make) -> None:
+    """Also where the HNSW index finds it in no order."""
+    backend = make(fetched_matches=0, exact_matches=0)
+    backend.create(IndexSpec("docs", 3))
+    ids = [f"{at:02}" for at in range(40)]
+    backend.add("docs", _batch(ids[::-1]))
+    found = backend.search("docs", np.ones((1, 3), np.float32), 40, None, None, frozenset())
+    assert found[0].ids == ids
+
+
 def test_an_exhausted_hnsw_scan_is_made_up_for(make: Make, url: str) -> None:
     """Where the index gives too little, every match is compared after all."""
     backend = make(fetched_matches=0, exact_matches=0)
