@@ -144,13 +144,16 @@ def test_the_hnsw_index_is_what_a_wide_search_uses(make: Make, url: str) -> None
 
 
 def test_what_is_equally_near_comes_by_id(make: Make) -> None:
-    """Also where the HNSW index finds it in no order."""
+    """Where the database compares all, and where the HNSW index finds it in no order."""
     backend = make(fetched_matches=0, exact_matches=0)
     backend.create(IndexSpec("docs", 3))
     ids = [f"{at:02}" for at in range(40)]
     backend.add("docs", _batch(ids[::-1]))
     found = backend.search("docs", np.ones((1, 3), np.float32), 40, None, None, frozenset())
     assert found[0].ids == ids
+    comparing = make(fetched_matches=0)
+    found = comparing.search("docs", np.ones((1, 3), np.float32), 10, None, None, frozenset())
+    assert found[0].ids == ids[:10]
 
 
 def test_an_exhausted_hnsw_scan_is_made_up_for(make: Make, url: str) -> None:

@@ -22,6 +22,7 @@ from stillhouse.vectors.backend import Export
 from stillhouse.vectors.filters import Filter
 from stillhouse.vectors.memory import index_exists, refuse_other
 from stillhouse.vectors.milvus_calls import (
+    IDS,
     Calls,
     MilvusOptions,
     Row,
@@ -177,7 +178,7 @@ class MilvusBackend:
     def ids(self, name: str) -> list[str]:
         with self._locks.reading(name):
             index = self._registry.find(name)
-            scanned = self._calls.scan(index.collection, ["id"], 1_000)
+            scanned = self._calls.scan(index.collection, ["id"], IDS)
             return sorted(row["id"] for rows in scanned for row in rows)
 
     def count(self, name: str, filter_: Filter | None) -> int:
@@ -219,7 +220,7 @@ class MilvusBackend:
         with tempfile.TemporaryFile() as file:
             with self._locks.reading(name):
                 index = self._registry.find(name)
-                scanned = self._calls.scan(index.collection, ["id"], 1_000)
+                scanned = self._calls.scan(index.collection, ["id"], IDS)
                 ids = sorted(row["id"] for rows in scanned for row in rows)
                 size = chunk_rows(index.spec.dimension)
                 for at in range(0, len(ids), size):

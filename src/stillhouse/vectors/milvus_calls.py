@@ -34,6 +34,8 @@ Row = dict[str, Any]
 TEXT: Final = 65_535
 """Bytes that a VARCHAR holds at most."""
 MOST_DIMENSIONS: Final = 32_768
+IDS: Final = 10_000
+"""Ids, or keys, that are read at once: 5 MB of the longest by default, of 100 that Milvus gives."""
 _SENT: Final = 16 * 1024 * 1024
 """Bytes of vectors in one request; a Milvus takes 64 MB."""
 _ROWS: Final = 1_000

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final, NamedTuple
 
-from stillhouse.vectors.milvus_calls import Calls, Row, chunk_rows, same_row
+from stillhouse.vectors.milvus_calls import IDS, Calls, Row, chunk_rows, same_row
 from stillhouse.vectors.milvus_registry import Index
 from stillhouse.vectors.values import FailedItem, MergeResult, OnConflict
 
@@ -30,7 +30,7 @@ def merge(
     calls: Calls, source: Index, target: Index, *, clear_source: bool, on_conflict: OnConflict
 ) -> MergeResult:
     """Both indexes are locked by the caller."""
-    keys = [row["pk"] for rows in calls.scan(source.collection, [], 1_000) for row in rows]
+    keys = [row["pk"] for rows in calls.scan(source.collection, [], IDS) for row in rows]
     size = chunk_rows(source.spec.dimension)
     parts = []
     for at in range(0, len(keys), size):
