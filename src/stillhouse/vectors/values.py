@@ -121,6 +121,20 @@ class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
     remaining: int
 
 
+class SnapshotInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """An index written down as it stood at one moment. ``id`` names it beside the index's other
+    snapshots; ``bytes`` and ``sha256`` are of the envelope; ``created_at`` is UTC, ISO 8601."""
+
+    id: str
+    index: str
+    dimension: int
+    metric: Metric
+    items: int
+    bytes: int
+    sha256: str
+    created_at: str
+
+
 class Health(msgspec.Struct, frozen=True):
     """Whether the store acknowledges writes, and if not, why not."""
 
