@@ -25,6 +25,9 @@ from stillhouse.cli import (
     replay,
     report,
     signing,
+    vectors,
+    vectors_add,
+    vectors_keep,
 )
 from stillhouse.errors import StillhouseError
 from stillhouse.storage.paths import disk_error
@@ -94,6 +97,7 @@ class _Command(TyperCommand):
 _GROUPS: Final[dict[str, str]] = {
     "baselines": "The figures of earlier audits: list them, show one, cut off a torn last line.",
     "drift": "What moved: verdicts under today's rules, and data between two windows of time.",
+    "vectors": "Indexes of vectors: fill, search, merge and keep them, in a folder or on a server.",
 }
 """What the commands of two words are about together, by their first word."""
 
@@ -142,6 +146,33 @@ _add("audit", "Trust", audit.audit, "stillhouse audit lake --fail-on-warn", alia
 _add("baselines list", "Trust", baselines.list_, "stillhouse baselines list lake")
 _add("baselines show", "Trust", baselines.show, "stillhouse baselines show lake")
 _add("baselines repair", "Trust", baselines.repair, "stillhouse baselines repair lake")
+_add("vectors create", "Vectors", vectors.create, "stillhouse vectors create docs --dimension 3")
+_add("vectors list", "Vectors", vectors.list_, "stillhouse vectors list")
+_add("vectors show", "Vectors", vectors.show, "stillhouse vectors show docs --json")
+_add("vectors add", "Vectors", vectors_add.add, "stillhouse vectors add docs items.jsonl")
+_add("vectors get", "Vectors", vectors.get, "stillhouse vectors get docs a")
+_add(
+    "vectors search",
+    "Vectors",
+    vectors.search,
+    "stillhouse vectors search docs --vector '[0, 1, 0]' -k 2 --filter '{\"lang\": \"en\"}'",
+)
+_add("vectors ids", "Vectors", vectors.ids, "stillhouse vectors ids docs")
+_add("vectors delete", "Vectors", vectors.delete, "stillhouse vectors delete docs b")
+_add(
+    "vectors merge",
+    "Vectors",
+    vectors.merge,
+    "stillhouse vectors create fresh -d 3 && stillhouse vectors merge fresh docs --clear-source",
+)
+_add("vectors drop", "Vectors", vectors.drop, "stillhouse vectors drop fresh --yes")
+_add("vectors snapshot", "Vectors", vectors_keep.snapshot, "stillhouse vectors snapshot docs")
+_add(
+    "vectors snapshots",
+    "Vectors",
+    vectors_keep.list_snapshots,
+    "stillhouse vectors snapshots docs",
+)
 
 
 def commands() -> dict[str, Any]:

@@ -172,9 +172,9 @@ class Client:
         """Insert or replace any number of items, in batches that the server takes; of an id that
         comes twice, the later item stands.
 
-        Only each batch is atomic. An error ends it: ``where`` then says after how many items, which
-        are in for good, and the fields of a `VectorRequestError` count from the first item of all. It can be
-        run again: what is in already is ``unchanged``.
+        Only each batch is atomic. An error ends it: ``where`` then says after how many items,
+        which are in for good, and the fields of a `VectorRequestError` count from the first item
+        of all. It can be run again: what is in already is ``unchanged``.
         """
         checks.check_count(batch_items, self.limits.batch_items, "batch_items")
         totals = AddTotals()

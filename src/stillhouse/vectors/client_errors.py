@@ -76,14 +76,17 @@ def error_of(answer: Answer, where: str) -> VectorError:
         case 409:
             kind = VectorLockedError if code == VectorLockedError.code else VectorConflictError
             return kind(detail, code=code)
-        case 503 if code == VectorBusyError.code or answer.retry_after is not None:
+        case 408 | 504:
+            return VectorBusyError(detail, code=code)
+        case 503 if code != VectorFailedError.code and answer.retry_after is not None:
             return VectorBusyError(detail, code=code)
         case 503 | 507:
             return VectorFailedError(detail, code=code)
-        case _ if code.endswith("damaged"):
-            return VectorDamagedError(detail, code=code)
-    told = f"the server failed: {detail}" if answer.status >= 500 else detail
     named = f" (request id {problem.request_id})" if problem.request_id else ""
+    if code.endswith("damaged"):
+        told = detail if answer.status < 500 else detail.removesuffix(".") + named
+        return VectorDamagedError(told, code=code)
+    told = f"the server failed: {detail}" if answer.status >= 500 else detail
     return VectorError(told.removesuffix(".") + named, code=code, where=where)
 
 

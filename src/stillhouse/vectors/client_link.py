@@ -3,8 +3,9 @@
 | what went wrong | a question (GET, search) | a change (add, delete, merge, …) |
 | --- | --- | --- |
 | no connection, so nothing was sent | again | again |
-| 503 with ``Retry-After``: it was turned away | again | again |
+| 503 ``busy`` with ``Retry-After``: it was turned away | again | again |
 | the connection broke, no answer in time, a gateway's 502, 503 or 504 | again | `outcome_unknown` |
+| 504 ``timeout``: the server gave it up | its error | `outcome_unknown` |
 | any other answer, a certificate that is not trusted | its error | its error |
 
 What was sent and not answered may have been done, so a change is never sent twice. Nothing
@@ -25,7 +26,7 @@ import httpx2
 import msgspec
 
 from stillhouse import __version__
-from stillhouse.errors import UsageError, VectorError
+from stillhouse.errors import UsageError, VectorBusyError, VectorError
 from stillhouse.vectors.client_errors import (
     PROBLEM,
     Answer,
@@ -169,7 +170,10 @@ class Link:
         if failed.code == "bad_answer" and answer.status in _GATEWAY:
             said = f"a gateway answered {answer.status}"
             return nothing, *self._unanswered(request, changes, said)
-        busy = answer.status == 503 and answer.retry_after is not None
+        if failed.code == "timeout" and changes:
+            # The server gave the request up, not what it had begun.
+            return nothing, *self._unanswered(request, changes, failed.what)
+        busy = failed.code == VectorBusyError.code and answer.retry_after is not None
         return answer, failed, busy
 
     def _unanswered(
