@@ -346,7 +346,7 @@ def test_an_error_of_many_says_how_many_are_in() -> None:
 def test_a_batch_that_is_too_large_is_not_sent() -> None:
     """One add is one request: what exceeds the limits is refused by name."""
     server = Script(ok(SPEC), ok(SPEC))
-    with pytest.raises(VectorLimitError, match="items: make [0-9,]+ bytes; at most 100"):
+    with pytest.raises(VectorLimitError, match=r"items: make [0-9,]+ bytes; at most 100"):
         server.client(limits=Limits(body_bytes=100)).add(
             "docs", [Item(str(at), [1, 2]) for at in range(9)]
         )
@@ -369,7 +369,11 @@ def test_a_batch_that_is_too_large_is_not_sent() -> None:
         (problem(500, "damaged"), VectorDamagedError, "damaged"),
         (problem(422, "envelope_damaged"), VectorDamagedError, "envelope_damaged"),
         (problem(503, "storage_failed"), VectorFailedError, "storage_failed"),
-        (problem(503, "busy"), VectorBusyError, "busy"),
+        (problem(503, "storage_failed", Retry_After="1"), VectorFailedError, "storage_failed"),
+        (problem(503, "busy", Retry_After="1"), VectorBusyError, "busy"),
+        (problem(503, "database_busy", Retry_After="1"), VectorBusyError, "database_busy"),
+        (problem(504, "timeout"), VectorBusyError, "timeout"),
+        (problem(408, "request_timeout"), VectorBusyError, "request_timeout"),
         (problem(507, "disk_full"), VectorFailedError, "disk_full"),
         (problem(422, "limit_exceeded", errors=[("k", "much")]), VectorLimitError,
          "limit_exceeded"),
@@ -398,7 +402,7 @@ def test_problems_with_fields_come_back_with_them() -> None:
     with pytest.raises(VectorRequestError) as refused:
         Script(problem(422, "invalid_request", errors=told)).client().describe("docs")
     assert refused.value.problems == tuple(told)
-    with pytest.raises(VectorRequestError, match="^request: it is so$"):
+    with pytest.raises(VectorRequestError, match=r"^request: it is so$"):
         Script(problem(415, "content_type")).client().describe("docs")
 
 
@@ -496,6 +500,7 @@ UNANSWERED: list[Step] = [
     httpx2.Response(503, html="<h1>no server</h1>", headers={"Retry-After": "1"}),
     httpx2.Response(504),
 ]
+GIVEN_UP = problem(504, "timeout", "it took longer than 60 seconds")
 
 
 @pytest.mark.parametrize("failure", NEVER_SENT)
@@ -524,7 +529,7 @@ def test_what_was_turned_away_is_sent_again(call: str) -> None:
     assert len({request.headers["X-Request-Id"] for request in server.asked}) == 1
 
 
-@pytest.mark.parametrize("failure", UNANSWERED, ids=str)
+@pytest.mark.parametrize("failure", [*UNANSWERED, GIVEN_UP], ids=str)
 @pytest.mark.parametrize("call", CHANGES)
 def test_a_change_without_an_answer_is_not_sent_again(call: str, failure: Step) -> None:
     """Nobody knows whether it was made: the error says so, with the id to look for."""
@@ -556,7 +561,15 @@ def test_a_later_try_may_succeed() -> None:
 
 
 @pytest.mark.parametrize(
-    "answer", [problem(503, "storage_failed"), problem(500, "internal"), problem(409, "locked")]
+    "answer",
+    [
+        problem(503, "storage_failed", Retry_After="1"),
+        problem(503, "database_busy", Retry_After="1"),
+        problem(503, "busy"),
+        problem(500, "internal", Retry_After="1"),
+        problem(409, "locked"),
+        GIVEN_UP,
+    ],
 )
 def test_other_errors_are_not_sent_again(answer: httpx2.Response) -> None:
     """An answer is an answer: a failed disk does not get better by asking."""

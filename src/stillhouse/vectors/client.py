@@ -297,6 +297,9 @@ class Client:
         with self._explained(name, check):
             check(None)
             queries = wire.query_floats(vectors)
+            if not len(queries):
+                check(self._spec(name))
+                return []
             rest = {"k": k, "include": asked} | ({} if ef is None else {"ef": ef})
             if filter is not None:
                 answer = self._ask(name, wire.search_body(queries, {**rest, "filter": filter}))
@@ -327,7 +330,11 @@ class Client:
 
         def check(_: IndexSpec | None) -> None:
             checks.check_name(dest, self.limits, "dest")
-            if dest != src and on_conflict not in get_args(OnConflict):
+            if dest == src:
+                raise VectorRequestError(
+                    [("dest", "is the source itself")], code="merge_into_itself"
+                )
+            if on_conflict not in get_args(OnConflict):
                 raise VectorRequestError([("on_conflict", "must be skip or replace")])
 
         with self._explained(src, check):

@@ -180,9 +180,10 @@ def quoted(text: str) -> str:
 
 
 def query_floats(vectors: object) -> Floats:
-    """One vector or several as an array of shape (n, d). Raises `VectorRequestError`."""
+    """One vector or several as an array of shape (n, d), of which n may be 0. Raises
+    `VectorRequestError`."""
     array = floats(vectors)
-    if array is None or array.ndim not in (1, 2) or not array.size:
+    if array is None or array.ndim not in (1, 2) or not array.shape[-1]:
         raise VectorRequestError([("vector", "must be one vector or a list of vectors")])
     return array.reshape(1, -1) if array.ndim == 1 else array
 
