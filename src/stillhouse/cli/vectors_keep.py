@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from stillhouse.cli import output
 from stillhouse.cli.options import Json
 from stillhouse.cli.vectors_options import Data, KeyFile, Name, Snapshots, Url, open_service
+from stillhouse.errors import VectorNotFoundError
+from stillhouse.vectors import VectorService
 
+LATEST: Final = "latest"
 Replace = Annotated[
     bool, typer.Option("--replace", help="Give up the index of that name that is there.")
 ]
@@ -58,7 +61,7 @@ def list_snapshots(
 def restore(
     name: Name,
     snapshot: Annotated[
-        str, typer.Argument(metavar="SNAPSHOT", help="Its id, as `snapshots` lists it.")
+        str, typer.Argument(metavar="SNAPSHOT", help="Its id, as `snapshots` lists it, or latest.")
     ],
     into: Annotated[
         str | None,
@@ -73,10 +76,19 @@ def restore(
 ) -> int:
     """Make an index of a snapshot: whole, or not at all."""
     with open_service(data, url, key_file, snapshots=snapshots, make=bool(snapshots)) as service:
+        if snapshot == LATEST:
+            snapshot = _latest(service, name)
         items = service.restore(name, snapshot, into, replace)
     target = name if into is None else into
     if json:
         output.emit({"schema_version": 1, "index": target, "snapshot": snapshot, "items": items})
     else:
-        output.say(f"restored {output.number(items, 'item')} into {target}")
+        output.say(f"restored {output.number(items, 'item')} into {target} from {snapshot}")
     return 0
+
+
+def _latest(service: VectorService, name: str) -> str:
+    found = service.snapshots(name)
+    if not found:
+        raise VectorNotFoundError(f"there is no snapshot of {name!r}", code="snapshot_not_found")
+    return found[-1].id

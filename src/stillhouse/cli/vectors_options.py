@@ -6,6 +6,7 @@ Only what makes an index makes a folder; every other command says that there is 
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated, Any, Final
 
@@ -18,6 +19,8 @@ from stillhouse.vectors import VectorService, VectorStore
 
 DATA: Final = "vectors"
 _KEY_BYTES: Final = 65_536
+_URL: Final = re.compile(r"[a-z]{2,}:")
+"""How what is no folder begins: ``postgresql://``, ``milvus:``."""
 
 Data = Annotated[
     str | None,
@@ -81,7 +84,7 @@ def open_store(
 
 def check_folder_there(where: str) -> None:
     """Raise `VectorNotFoundError` when a folder holds no indexes."""
-    if "://" not in where and not (Path(where) / "truth.db").is_file():
+    if not _URL.match(where) and not (Path(where) / "truth.db").is_file():
         raise VectorNotFoundError(
             "there are no vector indexes here",
             code="store_not_found",
