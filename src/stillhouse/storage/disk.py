@@ -78,12 +78,12 @@ def make_folders(folder: str, *, durable: bool = True) -> None:
             raise
         return
     except FileNotFoundError:
-        make_folders(os.path.dirname(folder), durable=durable)
+        make_folders(os.path.dirname(folder) or os.curdir, durable=durable)
         # Once more, not until it works: a file system like /proc never lets it.
         with suppress(FileExistsError):
             os.mkdir(folder)
     if durable:
-        sync_folder(os.path.dirname(folder))
+        sync_folder(os.path.dirname(folder) or os.curdir)
 
 
 def sync_folder(folder: str) -> None:
