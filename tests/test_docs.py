@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import importlib.util
+import json
 import os
 import re
 import subprocess
@@ -267,6 +268,13 @@ def test_every_command_has_a_page_entry_and_an_example_that_works(tmp_path: Path
             identity = re.search(r"sft-[0-9a-f]+", line)
             assert identity
             example = re.sub(r"sft-\w+", identity[0], example)
+        if name == "vectors add":
+            items = ({"id": id_, "vector": [1, at, 0]} for at, id_ in enumerate("abc"))
+            (tmp_path / "items.jsonl").write_text("\n".join(map(json.dumps, items)))
+        if name == "vectors merge":
+            _run(
+                [sys.executable, "-m", "stillhouse", *"vectors create fresh -d 3".split()], tmp_path
+            )
         said = _run(["sh", "-c", f"{example} >/dev/null 2>errors || cat errors"], tmp_path)
         assert said == "", f"{example}: {said}"
 

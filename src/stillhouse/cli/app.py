@@ -159,12 +159,7 @@ _add(
 )
 _add("vectors ids", "Vectors", vectors.ids, "stillhouse vectors ids docs")
 _add("vectors delete", "Vectors", vectors.delete, "stillhouse vectors delete docs b")
-_add(
-    "vectors merge",
-    "Vectors",
-    vectors.merge,
-    "stillhouse vectors create fresh -d 3 && stillhouse vectors merge fresh docs --clear-source",
-)
+_add("vectors merge", "Vectors", vectors.merge, "stillhouse vectors merge fresh docs")
 _add("vectors drop", "Vectors", vectors.drop, "stillhouse vectors drop fresh --yes")
 _add("vectors snapshot", "Vectors", vectors_keep.snapshot, "stillhouse vectors snapshot docs")
 _add(
