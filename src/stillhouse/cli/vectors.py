@@ -218,7 +218,7 @@ def search(
         int | None, typer.Option("--ef", min=1, help="Look wider than usual: slower, more exact.")
     ] = None,
     include: Annotated[
-        list[Also] | None, typer.Option("--include", help="Print the vector of each hit too.")
+        Also | None, typer.Option("--include", help="Print the vector of each hit too.")
     ] = None,
     data: Data = None,
     url: Url = None,
