@@ -256,7 +256,9 @@ def _table_cells(page: str) -> list[str]:
 
 
 _BEFORE = {
-    "vectors add": """for id in a b c; do echo '{"id": "'$id'", "vector": [1, 2, 3]}'; done >items.jsonl""",
+    "vectors add": """for id in a b c; do
+        echo '{"id": "'$id'", "vector": [1, 2, 3], "metadata": {"lang": "en"}}'
+    done >items.jsonl""",
     "vectors merge": "stillhouse vectors create fresh --dimension 3 2>/dev/null",
 }
 """What the example of a command needs to be there."""

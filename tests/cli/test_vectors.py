@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import io
 import json
+import shutil
 import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -455,12 +456,12 @@ COMMANDS = (
     ("delete", "docs", "a"),
     ("merge", "docs", "other"),
     ("drop", "docs", "--yes"),
-    ("snapshot", "docs"),
-    ("snapshots", "docs"),
+    ("rebuild",),
+    ("rebuild", "docs"),
 )
 
 
-@pytest.mark.parametrize("words", COMMANDS, ids=lambda words: words[0])
+@pytest.mark.parametrize("words", COMMANDS, ids=" ".join)
 def test_only_create_makes_a_folder(
     stillhouse: Command, tmp_path: Path, words: tuple[str, ...]
 ) -> None:
@@ -496,3 +497,59 @@ def test_options_that_do_not_go_together(stillhouse: Command, tmp_path: Path) ->
     (tmp_path / "key").write_text("s3cr t\n")
     told = stillhouse("vectors", "list", *url, *key)
     assert (told.code, "s3cr" in told.err) == (2, False)
+
+
+# ------------------------------------------------------------------------------ keeping
+
+
+def test_graphs_are_built_anew(stillhouse: Command, tmp_path: Path, items: Path) -> None:
+    """All of a folder's indexes or one, from the database alone: the same is found afterwards."""
+    folder = tmp_path / "vectors"
+    for name in ("a", "b"):
+        assert stillhouse("vectors", "create", name, "-d", 3, "--data", folder).code == 0
+        assert stillhouse("vectors", "add", name, items, "--data", folder).code == 0
+    told = stillhouse("vectors", "rebuild", "--data", folder)
+    assert (told.code, told.err) == (0, "rebuilt 2 indexes: a, b\n")
+    shutil.rmtree(folder / "segments", ignore_errors=True)
+    told = stillhouse("vectors", "rebuild", "b", "--data", folder, "--json")
+    assert document(told) == {"rebuilt": ["b"]}
+    for name in ("a", "b"):
+        words = ("--vector", "[0, 1, 0]", "-k", 1, "--data", folder, "--json")
+        (found,) = document(stillhouse("vectors", "search", name, *words))["results"]
+        assert found[0]["id"] == "b"
+    told = stillhouse("vectors", "rebuild", "c", "--data", folder)
+    assert (told.code, told.err) == (3, "error: there is no index 'c'\n")
+    told = stillhouse("vectors", "rebuild", "--data", "postgresql://me@host.example/db")
+    assert (told.code, told.err) == (2, "error: postgresql: only a folder has graphs to rebuild\n")
+
+
+def test_a_folder_in_use_is_refused(stillhouse: Command, tmp_path: Path) -> None:
+    """A second process is told that another has it, for every command."""
+    folder = tmp_path / "vectors"
+    with VectorStore(folder):
+        for words in (("list",), ("create", "a", "-d", 3), ("rebuild",)):
+            told = stillhouse("vectors", *words, "--data", folder)
+            assert told.code == 3
+            assert "another store has this folder open" in told.err
+            assert told.err.count("\n") == 1
+
+
+def test_a_folder_may_be_named_from_where_one_is(
+    stillhouse: Command, tmp_path: Path, items: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without --data it is `vectors` here; a path of several new parts is made too."""
+    monkeypatch.chdir(tmp_path)
+    assert stillhouse("vectors", "create", "docs", "-d", 3).code == 0
+    assert stillhouse("vectors", "add", "docs", items).code == 0
+    assert (tmp_path / "vectors" / "truth.db").is_file()
+    assert stillhouse("vectors", "create", "docs", "-d", 3, "--data", "x/y/z").code == 0
+    assert (tmp_path / "x" / "y" / "z" / "truth.db").is_file()
+
+
+def test_a_folder_that_lost_its_database_is_damaged(stillhouse: Command, tmp_path: Path) -> None:
+    """It is not taken for one that never held anything."""
+    folder = tmp_path / "vectors"
+    assert stillhouse("vectors", "create", "docs", "-d", 3, "--data", folder).code == 0
+    (folder / "truth.db").unlink()
+    told = stillhouse("vectors", "list", "--data", folder)
+    assert (told.code, "truth.db is gone" in told.err) == (3, True)

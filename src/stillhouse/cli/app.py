@@ -161,13 +161,7 @@ _add("vectors ids", "Vectors", vectors.ids, "stillhouse vectors ids docs")
 _add("vectors delete", "Vectors", vectors.delete, "stillhouse vectors delete docs b")
 _add("vectors merge", "Vectors", vectors.merge, "stillhouse vectors merge fresh docs")
 _add("vectors drop", "Vectors", vectors.drop, "stillhouse vectors drop fresh --yes")
-_add("vectors snapshot", "Vectors", vectors_keep.snapshot, "stillhouse vectors snapshot docs")
-_add(
-    "vectors snapshots",
-    "Vectors",
-    vectors_keep.list_snapshots,
-    "stillhouse vectors snapshots docs",
-)
+_add("vectors rebuild", "Vectors", vectors_keep.rebuild, "stillhouse vectors rebuild docs")
 
 
 def commands() -> dict[str, Any]:

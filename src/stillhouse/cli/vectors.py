@@ -114,7 +114,7 @@ def drop(
     key_file: KeyFile = None,
     json: Json = False,
 ) -> int:
-    """Remove an index with all its items, after asking. Its snapshots stay."""
+    """Remove an index with all its items, after asking."""
     with open_service(data, url, key_file) as service:
         count = service.describe(name).count
         if not yes:

@@ -18,6 +18,8 @@ from stillhouse.storage.paths import disk_error
 from stillhouse.vectors import VectorService, VectorStore
 
 DATA: Final = "vectors"
+_PARTS: Final = ("truth.db", "acked")
+"""What every folder of indexes has."""
 _KEY_BYTES: Final = 65_536
 _URL: Final = re.compile(r"[a-z]{2,}:")
 """How what is no folder begins: ``postgresql://``, ``milvus:``."""
@@ -38,14 +40,6 @@ KeyFile = Annotated[
     str | None,
     typer.Option("--api-key-file", metavar="FILE", help="File with the server's API key."),
 ]
-Snapshots = Annotated[
-    str | None,
-    typer.Option(
-        "--snapshots",
-        metavar="DIR",
-        help="Where snapshots are kept: a folder or s3://bucket/prefix (default: DIR/snapshots).",
-    ),
-]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The index.")]
 
 
@@ -54,25 +48,21 @@ def open_service(
     url: str | None,
     key_file: str | None,
     *,
-    snapshots: str | None = None,
     make: bool = False,
 ) -> VectorService:
     """The server or the store that the options name; whoever opens it closes it."""
     if url is None:
         if key_file is not None:
             raise UsageError("--api-key-file is for a server", way_out="Give its --url too.")
-        return open_store(data, snapshots=snapshots, make=make)
-    for option, given in (("--data", data), ("--snapshots", snapshots)):
-        if given is not None:
-            raise UsageError(f"{option} and --url do not go together: a server has its own")
+        return open_store(data, make=make)
+    if data is not None:
+        raise UsageError("--data and --url do not go together: a server has its own")
     from stillhouse.vectors import Client  # needs an extra
 
     return Client(url, api_key=None if key_file is None else read_key(key_file))
 
 
-def open_store(
-    data: str | None, *, snapshots: str | None = None, make: bool = False
-) -> VectorStore:
+def open_store(data: str | None, *, make: bool = False) -> VectorStore:
     """The store in a folder or a database."""
     where = data or DATA
     if where == "memory:":
@@ -82,9 +72,15 @@ def open_store(
     return VectorStore(where)
 
 
+def is_url(where: str) -> bool:
+    """Whether this is a database's URL, and no folder."""
+    return bool(_URL.match(where))
+
+
 def check_folder_there(where: str) -> None:
-    """Raise `VectorNotFoundError` when a folder holds no indexes."""
-    if not _URL.match(where) and not (Path(where) / "truth.db").is_file():
+    """Raise `VectorNotFoundError` when a folder holds no indexes. One that has lost a part is for
+    the store to judge."""
+    if not is_url(where) and not any((Path(where) / part).exists() for part in _PARTS):
         raise VectorNotFoundError(
             "there are no vector indexes here",
             code="store_not_found",
