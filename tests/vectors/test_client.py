@@ -431,6 +431,9 @@ def test_a_failing_server_tells_its_request_id() -> None:
          "answered with JSON of another kind"),
         (ok({"detail": "Not Found"}, 404), "answered 404 with application/json"),
         (ok({"type": "about:blank", "code": "x"}, 404), "answered 404 with application/json"),
+        (httpx2.Response(404, content=b'{"type": "about:blank", "code": "x"}',
+                         headers={"Content-Type": "application/problem+json"}),
+         "answered 404 with application/problem+json"),
     ],
 )  # fmt: skip
 def test_what_is_no_stillhouse_is_said(answer: httpx2.Response, told: str) -> None:
