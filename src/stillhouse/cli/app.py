@@ -24,6 +24,7 @@ from stillhouse.cli import (
     output,
     replay,
     report,
+    serve,
     signing,
     vectors,
     vectors_add,
@@ -162,6 +163,7 @@ _add("vectors delete", "Vectors", vectors.delete, "stillhouse vectors delete doc
 _add("vectors merge", "Vectors", vectors.merge, "stillhouse vectors merge fresh docs")
 _add("vectors drop", "Vectors", vectors.drop, "stillhouse vectors drop fresh --yes")
 _add("vectors rebuild", "Vectors", vectors_keep.rebuild, "stillhouse vectors rebuild docs")
+_add("serve", "Vectors", serve.serve, "stillhouse serve --data vectors --port 7700")
 
 
 def commands() -> dict[str, Any]:

@@ -235,11 +235,13 @@ class VectorStore:
         filter: object = None,
         ef: int | None = None,
         include: Iterable[Include] = (),
+        field: str = "vector",
     ) -> list[Hits]:
-        """The same by columns, for those who need speed: metadata stays JSON."""
+        """The same by columns, for those who need speed: metadata stays JSON. ``field`` is what
+        a refusal calls the vectors."""
         spec = self.backend.spec(self._name(name))
         limits = self.limits
-        queries = checks.check_queries(vectors, spec, limits)
+        queries = checks.check_queries(vectors, spec, limits, field)
         k = checks.check_count(k, limits.k, "k")
         if ef is not None:
             ef = checks.check_count(ef, limits.ef, "ef")
