@@ -60,6 +60,12 @@ READS_ENVIRONMENT: dict[str, str] = {
     "storage/service.py": "the endpoint's variables are the services' own, read beside obstore",
 }
 
+# May catch whatever comes, and why.
+CATCHES_ALL = {
+    "web/app.py": "the edge of the service: what nobody foresaw is answered 500 and logged with "
+    "its traceback, and the next request is served",
+}
+
 # What `import stillhouse` must not pull in: each costs a user of one function its start-up time.
 HEAVY = ("cryptography", "datasets", "numpy", "obstore", "pyarrow", "ray", "rich", "scipy", "typer")
 
@@ -178,7 +184,7 @@ def _imports_environment(node: ast.ImportFrom) -> bool:
 
 
 def test_no_broad_except() -> None:
-    """No handler swallows every error: each names what it expects."""
+    """No handler swallows every error: each names what it expects, but for those explained."""
     broad = [
         f"{name_of(path)}:{node.lineno}"
         for path in modules()
@@ -187,7 +193,7 @@ def test_no_broad_except() -> None:
         and (node.type is None or ast.unparse(node.type) in {"Exception", "BaseException"})
         and not any(isinstance(inner, ast.Raise) and inner.exc is None for inner in ast.walk(node))
     ]
-    assert not broad
+    assert {place.partition(":")[0] for place in broad} == set(CATCHES_ALL)
 
 
 def test_import_is_light_and_silent() -> None:

@@ -223,4 +223,4 @@ def test_listening_elsewhere_wants_keys(host: str, keys: Path) -> None:
     """Refused in one line; with keys it is allowed."""
     with pytest.raises(UsageError, match="there are no keys"):
         server.make_guard(host, None, make_log())
-    assert server.make_guard(host, keys, make_log())
+    assert isinstance(server.make_guard(host, keys, make_log()), guard.Keys)

@@ -9,6 +9,8 @@ from typing import Annotated
 import typer
 
 from stillhouse.errors import UsageError
+from stillhouse.vectors.limits import Limits
+from stillhouse.web.options import ServeOptions
 
 _LIMITS = "Limits"
 _CAPACITY = "Capacity and time"
@@ -119,20 +121,6 @@ def serve(
     grace: GraceSeconds = 30.0,
 ) -> int:
     """Serve vector indexes over HTTP until Ctrl-C or SIGTERM. /docs lists the routes."""
-    try:
-        from stillhouse.web import server
-        from stillhouse.web.logs import make_log
-    except ModuleNotFoundError as error:
-        raise UsageError(
-            f"serving needs the package {error.name}",
-            way_out="Say pip install 'stillhouse[serve]'.",
-        ) from None
-    from stillhouse.vectors import Limits, VectorStore
-    from stillhouse.web.options import ServeOptions
-
-    words = {LogFormat.auto: None, LogFormat.json: False, LogFormat.console: True}
-    log = make_log(console=words[log_format])
-    guard = server.make_guard(host, api_key_file, log)
     limits = Limits(
         body_bytes=max_body_bytes,
         k=max_k,
@@ -147,9 +135,34 @@ def serve(
         grace_seconds=grace,
         access_log=access_log,
     )
-    bound = server.bind(host, port)
-    with VectorStore(data, limits=limits) as store:
+    where = (host, port, api_key_file)
+    _serve(data, where, limits, options, log_format)
+    return 0
+
+
+def _serve(
+    data: str,
+    where: tuple[str, int, Path | None],
+    limits: Limits,
+    options: ServeOptions,
+    log_format: LogFormat,
+) -> None:
+    """Serve. What can be refused is, before the data is opened."""
+    try:
+        from stillhouse.web import server
+        from stillhouse.web.logs import make_log
+    except ModuleNotFoundError as error:
+        raise UsageError(
+            f"serving needs the package {error.name}",
+            way_out="Say pip install 'stillhouse[serve]'.",
+        ) from None
+    from stillhouse.vectors import VectorStore
+
+    host, port, keys = where
+    words = {LogFormat.auto: None, LogFormat.json: False, LogFormat.console: True}
+    log = make_log(console=words[log_format])
+    guard = server.make_guard(host, keys, log)
+    with server.bind(host, port) as bound, VectorStore(data, limits=limits) as store:
         server.serve(
             store, bound, guard, log, options, lambda url: log.info("listening", url=url, data=data)
         )
-    return 0

@@ -86,7 +86,8 @@ def serve(
     listening: Listening,
 ) -> None:
     """Serve until a signal says to stop; the store is left open, and nothing runs in it."""
-    disable_created_metrics()  # a second series of everything, which nobody asks for
+    # A second series of everything, which nobody asks for.
+    disable_created_metrics()  # type: ignore[no-untyped-call]
     service = Service(store, options, lambda error: log.error("late", exc_info=error))
     with closing(service), _uvicorn_says(log), closing(bound):
         server = make_server(App(service, guard, log), options)
