@@ -28,6 +28,7 @@ from stillhouse.receipts.findings import WAYS_OUT
 from stillhouse.redaction import KINDS
 from stillhouse.rows import RawRow
 from stillhouse.sources import SOURCES
+from stillhouse.web import problems
 
 ROOT = Path(__file__).resolve().parent.parent
 ON_THE_WIRE = tuple(
@@ -129,10 +130,16 @@ def drift_field_rows() -> list[list[str]]:
     return [[f"`{name}`", str(field.kind), field.origin] for name, field in FIELDS.items()]
 
 
+def problem_rows() -> list[list[str]]:
+    """One row a code of problem details."""
+    return [[f"`{code}`", str(status), title] for code, (status, title) in problems.CODES.items()]
+
+
 TABLES: dict[str, tuple[tuple[str, ...], Callable[[], list[list[str]]]]] = {
     "vocabularies": (("name", "words"), vocabulary_rows),
     "findings": (("problem", "what helps", "means"), finding_rows),
     "kinds of secrets": (("kind", "what it is", "whose format"), secret_rows),
+    "problem codes": (("code", "status", "title", "what to do"), problem_rows),
     "fields of drift": (("field", "kind", "where it stands in the evidence"), drift_field_rows),
     "sources": (("stem", "class", "own fields", "what decides"), source_rows),
 }

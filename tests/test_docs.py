@@ -6,9 +6,14 @@ import ast
 import importlib.util
 import os
 import re
+import shutil
+import signal
+import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import get_args
 
@@ -31,7 +36,9 @@ _FENCE = re.compile(
     r"(?:\n+<!-- output -->\n+```text\n(?P<output>.*?)^```$)?",
     re.MULTILINE | re.DOTALL,
 )
-_COMMAND = re.compile(r"^\$ (?P<command>.*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+_COMMAND = re.compile(r"^\$ (?P<command>.*(?:\n> .*)*)\n(?P<output>(?:(?!\$ ).*\n)*)", re.MULTILINE)
+_PORTS = ("7700", "7701")
+"""Ports that pages serve on; others may have them, so a run takes free ones."""
 _PRINTED = re.compile(r"^\s*print\(.*\)  # (.+)$", re.MULTILINE)
 _HEAVY = ("datasets", "trl", "pyarrow", "ray", "in_toto_attestation")
 """Extras, and what a test environment may lack: a block that needs one is compiled, and run only
@@ -117,7 +124,7 @@ def _shell(body: str, output: str | None, folder: Path) -> str | None:
 
 def _console(body: str, output: str | None, folder: Path) -> str | None:
     for found in _COMMAND.finditer(body):
-        got = _run(["sh", "-c", found["command"]], folder)
+        got = _run(["sh", "-c", found["command"].replace("\n> ", "\n")], folder)
         if not _alike(found["output"], got):
             return f"$ {found['command']}\nsaid:\n{got}\ninstead of:\n{found['output']}"
     return None
@@ -155,12 +162,45 @@ def _lake_of_readme(folder: Path) -> None:
 )
 def test_examples_do_what_the_page_shows(page: Path, tmp_path: Path) -> None:
     """Every shell, console and Python block runs, and prints what stands beneath it."""
+    text = page.read_text(encoding="utf-8")
+    if "$ stillhouse serve" in text:
+        for name in ("uvicorn", "structlog", "prometheus_client", "faiss"):
+            pytest.importorskip(name, reason="the extra serve is not installed")
+        if shutil.which("curl") is None:
+            pytest.skip("curl is not installed")
+        page = _on_free_ports(text, tmp_path / page.name)
     document = Sybil(parsers=[_blocks(tmp_path)], patterns=["*.md"]).parse(page)
     examples = list(document.examples())
     if page.parent != ROOT and examples:
         _lake_of_readme(tmp_path)
-    for example in examples:
-        example.evaluate()
+    try:
+        for example in examples:
+            example.evaluate()
+    finally:
+        _stop_servers(tmp_path)
+
+
+def _on_free_ports(text: str, copy: Path) -> Path:
+    """A page's copy that serves where nobody else does."""
+    with socket.create_server(("127.0.0.1", 0)) as one, socket.create_server(("", 0)) as two:
+        ports = [str(bound.getsockname()[1]) for bound in (one, two)]
+    for shown, free in zip(_PORTS, ports, strict=True):
+        text = text.replace(f":{shown}", f":{free}").replace(f"--port {shown}", f"--port {free}")
+    command = "$ stillhouse serve --data vectors"
+    copy.write_text(text.replace(command, f"{command} --port {ports[0]}"), encoding="utf-8")
+    return copy
+
+
+def _stop_servers(folder: Path) -> None:
+    """End what a page began in the background: it has left its process id in a file."""
+    for path in folder.glob("*.pid"):
+        with suppress(ProcessLookupError):
+            number = int(path.read_text())
+            os.kill(number, signal.SIGTERM)
+            for _ in range(200):  # not our child, so it cannot be waited for
+                os.kill(number, 0)
+                time.sleep(0.05)
+            os.kill(number, signal.SIGKILL)
 
 
 def test_the_runner_sees_a_wrong_example(tmp_path: Path) -> None:
@@ -277,6 +317,12 @@ def test_every_command_has_a_page_entry_and_an_example_that_works(tmp_path: Path
             assert identity
             example = re.sub(r"sft-\w+", identity[0], example)
         assert _run(["sh", "-c", _BEFORE.get(name, ":")], tmp_path) == ""
+        if name == "serve":  # until it is told to stop: here, once it has said that it listens
+            example = (
+                f"{example.replace('7700', '0')} 2>served & served=$!; "
+                "until grep -q listening served || ! kill -0 $served; do sleep 0.1; done; "
+                "kill $served && wait $served"
+            )
         said = _run(["sh", "-c", f"{example} >/dev/null 2>errors || cat errors"], tmp_path)
         assert said == "", f"{example}: {said}"
 

@@ -305,20 +305,33 @@ def test_bodies_of_requests_are_released(live: Live) -> None:
 # --------------------------------------------------------------------------------- pace
 
 
+def busy(seconds: float) -> None:
+    """Compute for so long."""
+    until = time.thread_time() + seconds
+    while time.thread_time() < until:
+        pass
+
+
 def test_only_quick_indexes_are_searched_without_a_thread() -> None:
     """One that was quick on a thread may run here, one that was slow here may not."""
-    pace = Pace()
+    pace = Pace(computes=True)
     assert not pace.quick("docs")
     pace.aside("docs", lambda: None)
     assert pace.quick("docs")
     assert not pace.quick("other")
     wait = threading.Event()
-    pace.inline("docs", lambda: wait.wait(0.01))
+    pace.inline("docs", lambda: wait.wait(0.03))
     assert not pace.quick("docs")
     pace.aside("docs", lambda: None)  # its pause is not over
     assert not pace.quick("docs")
-    pace.aside("slow", lambda: wait.wait(0.01))
+    pace.aside("slow", lambda: busy(0.005))
     assert not pace.quick("slow")
+    pace.aside("other", lambda: None)
+    pace.inline("other", lambda: busy(0.005))
+    assert not pace.quick("other")
+    waiting = Pace(computes=False)
+    waiting.aside("docs", lambda: None)
+    assert not waiting.quick("docs")
 
 
 def test_answers_are_the_same_wherever_they_are_found(live: Live) -> None:

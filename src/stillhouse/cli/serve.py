@@ -107,9 +107,9 @@ def serve(
         LogFormat,
         typer.Option("--log-format", help="auto: console on a terminal, json elsewhere."),
     ] = LogFormat.auto,
-    access_log: Annotated[
-        bool, typer.Option("--access-log/--no-access-log", help="A line of the log a request.")
-    ] = True,
+    no_access_log: Annotated[
+        bool, typer.Option("--no-access-log", help="Log what fails, not every request.")
+    ] = False,
     max_body_bytes: MaxBody = 67_108_864,
     max_k: MaxK = 10_000,
     max_batch: MaxBatch = 10_000,
@@ -133,7 +133,7 @@ def serve(
         connections=max_connections,
         idle_seconds=idle_timeout,
         grace_seconds=grace,
-        access_log=access_log,
+        access_log=not no_access_log,
     )
     where = (host, port, api_key_file)
     _serve(data, where, limits, options, log_format)

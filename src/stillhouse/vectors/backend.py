@@ -41,6 +41,9 @@ class Backend(Protocol):
     another dimension than the index has, which was made anew since somebody looked at it, are a
     `VectorConflictError` (``dimension_mismatch``). What a method returns is durable as far as the
     backend promises; what it raises left nothing behind.
+
+    A backend whose searches only compute, and never wait for a network, says so by ``in_process =
+    True``: the service may then run a short one where a thread would cost more.
     """
 
     def create(self, spec: IndexSpec) -> bool:

@@ -72,6 +72,8 @@ class LocalBackend:
     acknowledged) or `VectorFailedError`.
     """
 
+    in_process = True
+
     def __init__(self, folder: str | Path, *, options: LocalOptions | None = None) -> None:
         self.folder = Path(folder)
         self._options = options or LocalOptions()

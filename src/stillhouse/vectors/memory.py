@@ -55,6 +55,8 @@ class _Index:
 class MemoryBackend:
     """See the module."""
 
+    in_process = True
+
     def __init__(self) -> None:
         self._lock = RLock()
         self._indexes: dict[str, _Index] = {}

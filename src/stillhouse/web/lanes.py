@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from threading import Lock
+from time import thread_time
 from typing import Final, TypeVar
 
 from stillhouse.config import seconds
@@ -61,19 +62,24 @@ class Lane:
 
 
 _QUICK: Final = 0.001
-"""Seconds that a search may hold the event loop: about what handing it to a thread and back
-costs under load."""
-_SLOW: Final = 0.003
+"""Seconds of computing for which a search may hold the event loop: not much more than handing it
+to a thread and back costs under load."""
+_SLOW: Final = 0.02
+"""Seconds by the clock after which it should not have been there: it waited for something."""
 _PAUSE: Final = 1.0
 _MOST_NAMES: Final = 10_000
 
 
 class Pace:
     """Which indexes answer a small search so fast that a thread would only cost: those whose
-    last one took no longer than a millisecond. One that was slow on the event loop goes to
-    threads for a second. Used from any thread."""
+    last one on a thread computed for no longer than a millisecond. One that was slow on the
+    event loop goes to threads for a second. Used from any thread.
 
-    def __init__(self) -> None:
+    With ``computes`` False, of a store that waits for a network, none ever is.
+    """
+
+    def __init__(self, *, computes: bool) -> None:
+        self._computes = computes
         self._quick: dict[str, float] = {}
         """By index: from when on its searches may run on the event loop."""
 
@@ -84,19 +90,20 @@ class Pace:
 
     def inline(self, name: str, work: Callable[[], T]) -> T:
         """Run it here, and remember when it was slow."""
-        began = seconds()
+        began, computed = seconds(), thread_time()
         try:
             return work()
         finally:
-            if (now := seconds()) - began > _SLOW:
+            now = seconds()
+            if thread_time() - computed > 3 * _QUICK or now - began > _SLOW:
                 self._quick[name] = now + _PAUSE
 
     def aside(self, name: str, work: Callable[[], T]) -> T:
         """Run it on a thread, and remember when it was quick."""
-        began = seconds()
+        computed = thread_time()
         result = work()
-        now = seconds()
-        if now - began <= _QUICK:
+        if self._computes and thread_time() - computed <= _QUICK:
+            now = seconds()
             if len(self._quick) >= _MOST_NAMES:
                 self._quick.clear()
             if now >= self._quick.get(name, 0.0):

@@ -23,7 +23,7 @@ class Service:
         self.limits: Limits = store.limits
         self.metrics = Metrics(store)
         self.bodies = Bodies(self.limits.body_bytes, options.body_memory)
-        self.pace = Pace()
+        self.pace = Pace(computes=getattr(store.backend, "in_process", False))
         self.cursors = Cursors(
             seconds=options.cursor_seconds,
             memory=options.cursor_bytes,
