@@ -51,7 +51,7 @@ class Asked(NamedTuple):
     def small(self) -> bool:
         """Whether it may run on the event loop, where the index is fast."""
         return (
-            self.single
+            self.queries == 1
             and self.k <= _SMALL_K
             and self.filter is None
             and (self.ef is None or self.ef <= _SMALL_EF)
