@@ -1,0 +1,1 @@
+"""Vector search beside bare faiss and other stores: see `__main__` and ../README.md."""
