@@ -26,7 +26,7 @@ SOAK_EXAMPLES ?= 2000
 # Each of these keeps 95 % of its lines and branches under test.
 COVERED := records.py rows.py scoring.py redaction/* sources/* exports/* drift/*
 
-.PHONY: help setup demo test test-all lint pytest coverage-gate soak bench lock format docs clean
+.PHONY: help setup demo test test-all lint pytest coverage-gate soak bench bench-vectors lock format docs clean
 
 help: ## list the tasks
 	@sed -n 's/^\([a-z-]*\):.*## \(.*\)/  make \1|\2/p' Makefile | awk -F'|' '{ printf "%-20s %s\n", $$1, $$2 }'
@@ -72,6 +72,9 @@ soak: $(STAMPS)/test ## the tests with many more examples and trials (SOAK_EXAMP
 
 bench: $(STAMPS)/bench ## rows per second beside the floor and the peers; BENCH_ARGS passes options
 	$(PY) -m benchmarks $(BENCH_ARGS)
+
+bench-vectors: $(STAMPS)/bench ## vector search beside bare faiss and other stores; BENCH_ARGS too
+	$(PY) -m benchmarks.vectors $(BENCH_ARGS)
 
 format: $(STAMPS)/test ## put every file into the house's style
 	$(PY) -m ruff check --fix .

@@ -58,11 +58,11 @@ def measure_all(options: argparse.Namespace, folder: Path, command: str) -> dict
     """Every part that was asked for, over every set that is there."""
     how = Options(
         folder,
-        options.rounds,
-        options.builds,
-        options.seconds,
-        options.timeout,
-        options.peer_python,
+        rounds=options.rounds,
+        builds=options.builds,
+        seconds=options.seconds,
+        timeout=options.timeout,
+        peer_python=options.peer_python,
     )
     wanted = {*BARE, *(options.only or NAMES)}
     contenders = [contender for contender in CONTENDERS if contender.name in wanted]

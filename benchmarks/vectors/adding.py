@@ -16,12 +16,14 @@ from typing import Any, Final
 
 from benchmarks.vectors.children import EngineFailedError
 from benchmarks.vectors.embedded import (
+    TARGETS,
     Figures,
     Options,
     Session,
     chosen_of,
     ensure_built,
     failed_step,
+    look,
 )
 from benchmarks.vectors.engines import Contender
 
@@ -30,8 +32,6 @@ RATE: Final = 1000
 """Items a second that come in while others search."""
 BATCH: Final = 100
 SECONDS: Final = 10.0
-_SWEEP_SECONDS: Final = 0.4
-_LEAST: Final = 300
 
 
 def run_adding(
@@ -78,12 +78,10 @@ def run_adding(
 def _beside(session: Session, seconds: float) -> Figures:
     points: list[dict[str, Any]] = []
     for setting in session.open().settings:
-        arguments = {"field": "", "many": False, "least": _LEAST}
-        point = session.ask("measure", setting=setting, seconds=_SWEEP_SECONDS, **arguments)
-        points.append({"setting": setting, **point})
-        if point["recall"] >= 0.95:
+        points.append(look(session, setting, ""))
+        if points[-1]["recall"] >= TARGETS[0]:
             break
-    setting = chosen_of("", points).get("0.95", points[-1]["setting"])
+    setting = chosen_of("", points).get(str(TARGETS[0]), points[-1]["setting"])
     return session.ask("while_adding", setting=setting, rate=RATE, batch=BATCH, seconds=seconds)
 
 

@@ -109,7 +109,8 @@ class Bench:
         engine.threads(THREADS if many else 1)
         engine.use(setting)
         conditions = self._conditions(field)
-        for query, condition in zip(self.queries[:_WARM_UP], conditions, strict=False):
+        warming = self.queries[: min(_WARM_UP, least)]
+        for query, condition in zip(warming, conditions, strict=False):
             engine.search(query, condition)
         cost = (
             _run_many(engine, self.queries, seconds)

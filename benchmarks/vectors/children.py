@@ -77,6 +77,8 @@ class Child:
     def ask(self, do: str, timeout: float, **arguments: Any) -> dict[str, Any]:
         """Have a command done. Raises `EngineFailedError`; the process is gone then."""
         assert self._process.stdin is not None
+        if self._process.stdin.closed:
+            raise EngineFailedError("is gone")
         try:
             self._process.stdin.write(json.dumps({"do": do, **arguments}).encode() + b"\n")
             self._process.stdin.flush()

@@ -24,8 +24,6 @@ TARGETS: Final = (0.95, 0.99)
 FILTERED: Final = 0.95
 """Recall that is wanted under a filter."""
 _SWEEP_SECONDS: Final = 0.4
-_LEAST: Final = 300
-"""Queries a figure takes at least, however slow an engine is."""
 _ENOUGH: Final = 3
 """Settings of a sweep that reach the highest recall, after which it ends."""
 
@@ -33,12 +31,14 @@ Figures = dict[str, Any]
 
 
 class Options(NamedTuple):
-    """How a run is done. ``work`` holds the sets and the folders of the engines."""
+    """How a run is done. ``work`` holds the sets and the folders of the engines, ``seconds`` is how
+    long a figure of a round takes; ``least`` how many queries, however slow an engine is."""
 
     work: Path
     rounds: int = 3
     builds: int = 1
     seconds: float = 1.0
+    least: int = 300
     timeout: float = 900.0
     peer_python: str = sys.executable
     log: Callable[[str], None] = lambda line: print(line, file=sys.stderr, flush=True)
@@ -164,15 +164,27 @@ def _sweep_all(session: Session, figures: Figures) -> None:
         figures["sweeps"][field] = points
         try:
             for setting in session.open().settings:
-                arguments = {"field": field, "many": False, "least": _LEAST}
-                point = session.ask("measure", setting=setting, seconds=_SWEEP_SECONDS, **arguments)
-                points.append({"setting": setting, **point})
+                points.append(look(session, setting, field))
                 if sum(point["recall"] >= target for point in points) >= _ENOUGH:
                     break
         except EngineFailedError as error:
             figures["failed"][f"search {field}".strip()] = str(error)
         figures["chosen"] |= chosen_of(field, points)
     session.end()
+
+
+def look(session: Session, setting: dict[str, Any], field: str) -> Figures:
+    """One short look at a setting: a point of a sweep. Raises `EngineFailedError`."""
+    options = session.options
+    point = session.ask(
+        "measure",
+        setting=setting,
+        field=field,
+        many=False,
+        seconds=min(_SWEEP_SECONDS, options.seconds),
+        least=options.least,
+    )
+    return {"setting": setting, **point}
 
 
 def chosen_of(field: str, points: Sequence[Figures]) -> dict[str, dict[str, Any]]:
@@ -204,7 +216,7 @@ def _round(session: Session, figures: Figures) -> Figures:
                 field=field,
                 many=many,
                 seconds=options.seconds,
-                least=_LEAST,
+                least=options.least,
             )
         except EngineFailedError as error:
             figures["failed"][f"search {key}"] = str(error)
