@@ -129,5 +129,7 @@ class Child:
 
 
 def python_for(contender: Contender, peer_python: str) -> str:
-    """Which Python runs an engine: ours runs stillhouse, the peers may have one of their own."""
-    return sys.executable if contender.package == "stillhouse" else peer_python
+    """Which Python runs an engine: ours runs stillhouse and bare faiss, so that both have the same
+    faiss; the peers may have one of their own."""
+    ours = contender.package in ("stillhouse", "faiss-cpu")
+    return sys.executable if ours else peer_python
