@@ -86,7 +86,7 @@ def measure_all(options: argparse.Namespace, folder: Path, command: str) -> dict
             sets[name]["adding"] = run_adding(folder / name, contenders, how, seconds=seconds)
     return {
         "command": command,
-        "machine": machine(),
+        "machine": machine(options.peer_python),
         "rounds": options.rounds,
         "sets": sets,
         "targets": find_targets(sets),

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import os
 import platform
 import statistics
+import subprocess
+import sys
 from collections.abc import Iterator, Sequence
 from importlib import metadata
 from typing import Any, Final
 
 from benchmarks.vectors.adding import BATCH, BATCHES, RATE, durable_rate, plain_rate
+from benchmarks.vectors.children import python_for
 from benchmarks.vectors.data import DIMENSION, FIELDS, SEED, K
 from benchmarks.vectors.embedded import FILTERED, TARGETS, Figures, medians, ratio_to_bare
 from benchmarks.vectors.engines import CONTENDERS, EF_CONSTRUCTION, THREADS, M
@@ -21,25 +25,39 @@ MB: Final = 1_000_000
 _SHARES: Final = dict(zip(FIELDS, ("10 %", "1 %", "0.1 %"), strict=True))
 
 
-def versions(names: Sequence[str]) -> dict[str, str]:
-    """Installed versions by package; "?" for what this Python does not see."""
-    found = {}
-    for name in names:
-        try:
-            found[name] = metadata.version(name)
-        except metadata.PackageNotFoundError:
-            found[name] = "?"
+_ASK: Final = """
+import json, sys
+from importlib import metadata
+found = {}
+for name in sys.argv[1:]:
+    try:
+        found[name] = metadata.version(name)
+    except metadata.PackageNotFoundError:
+        found[name] = "?"
+print(json.dumps(found))
+"""
+
+
+def versions(peer_python: str) -> dict[str, str]:
+    """Versions of every engine's package where it runs; "?" for what is not installed there."""
+    found = {"numpy": metadata.version("numpy")}
+    for contender in CONTENDERS:
+        python = python_for(contender, peer_python)
+        said = subprocess.run(
+            [python, "-c", _ASK, contender.package], capture_output=True, text=True, check=True
+        )
+        found |= json.loads(said.stdout)
     return found
 
 
-def machine() -> dict[str, Any]:
+def machine(peer_python: str = sys.executable) -> dict[str, Any]:
     """What the figures were taken on."""
     return {
         "system": platform.system(),
         "machine": platform.machine(),
         "cpus": len(os.sched_getaffinity(0)),
         "python": platform.python_version(),
-        "versions": versions(["numpy", *dict.fromkeys(one.package for one in CONTENDERS)]),
+        "versions": versions(peer_python),
     }
 
 

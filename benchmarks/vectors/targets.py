@@ -54,10 +54,11 @@ def _embedded(name: str, found: dict[str, Figures]) -> Iterator[Target]:
             ratio = ratio_to_bare(found, STILLHOUSE, key)
             yield Target(f"{name}: QPS at {key}, × bare faiss, at least", OF_BARE, ratio)
     ours = found[STILLHOUSE]["rounds"]
-    if any(database in found for database in DATABASES):
-        for key in (*plain, *(f"{target} many" for target in plain), *FIELDS):
+    for key in (*plain, *(f"{target} many" for target in plain), *FIELDS):
+        if fastest := _fastest(found, key):
+            one = medians(ours, key)
             what = f"{name}: QPS {_named(key)}, × the fastest database, at least"
-            yield Target(what, 1.0, _ahead(found, key))
+            yield Target(what, 1.0, one["qps"] / fastest if one else None)
     for field in FIELDS:
         one = medians(ours, field)
         value = one["recall"] if one else None
@@ -73,21 +74,17 @@ def _named(key: str) -> str:
     return f"at {key.removesuffix(' many')}, in batches" if key.endswith("many") else f"at {key}"
 
 
-def _ahead(found: dict[str, Figures], key: str) -> float | None:
-    """Ours over the fastest database that reaches the recall; infinite when none does."""
-    ours = medians(found[STILLHOUSE]["rounds"], key)
-    if ours is None:
-        return None
+def _fastest(found: dict[str, Figures], key: str) -> float:
+    """QPS of the fastest other database that reaches the recall; 0 when none does."""
     wanted = FILTERED if key in FIELDS else 0.0
-    theirs = [
+    rates: list[float] = [
         one["qps"]
         for name in DATABASES
         if name in found
         and (one := medians(found[name]["rounds"], key)) is not None
         and one["recall"] >= wanted
     ]
-    qps: float = ours["qps"]
-    return qps / max(theirs) if theirs else float("inf")
+    return max(rates, default=0.0)
 
 
 def _http(name: str, found: dict[str, Figures]) -> Iterator[Target]:
