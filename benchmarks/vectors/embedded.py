@@ -171,6 +171,7 @@ def _sweep_all(session: Session, figures: Figures) -> None:
             figures["failed"][f"search {field}".strip()] = str(error)
         figures["chosen"] |= chosen_of(field, points)
     session.end()
+    session.options.log(f"{session.vectors.name}: {session.contender.name}: swept")
 
 
 def look(session: Session, setting: dict[str, Any], field: str) -> Figures:
