@@ -14,7 +14,7 @@
     ├── SourceError                 a source definition (ours or a plugin's) that cannot be used
     ├── EngineError                 a worker died or an engine could not start
     ├── VectorError                 the vector store refused; `code` is stable
-    │   ├── VectorRequestError      what was asked is off; carries all its problems, each with a field
+    │   ├── VectorRequestError      what was asked is off; all its problems, each with its field
     │   │   └── VectorLimitError    it is more than the limits allow
     │   ├── VectorNotFoundError     no such index, item, snapshot or cursor
     │   ├── VectorConflictError     it exists, and is another; or two things do not fit together
