@@ -1,9 +1,9 @@
 """Which rows a filter matches, without looking at every row: columns of metadata by path.
 
-A `Columns` stands for rows that never change: a segment, or a full block of a tail. The column of
-a path is made when a filter first asks for it, by decoding every row's metadata once: the rows
-where there is a value, and for strings and numbers the distinct values in order, each with its
-rows. What filters gave is remembered, for few filters at a time.
+`Columns` stand for the rows of a segment, which never change. The column of a path is made when a
+filter first asks for it, by decoding every row's metadata once: the rows where there is a value,
+and for strings and numbers the distinct values in order, each with its rows. `GrowingColumns` stand
+for a tail: columns that are brought up to date when a filter asks.
 
 The answers are those of `filters.matches`, exactly.
 """
@@ -21,8 +21,10 @@ import numpy as np
 import numpy.typing as npt
 
 from stillhouse.vectors.filters import (
+    COMPARE,
     All,
     Any_,
+    Bound,
     Exists,
     Filter,
     Not,
@@ -39,8 +41,6 @@ Positions = npt.NDArray[np.int32]
 
 _COLUMNS: Final = 32
 """Paths whose columns are kept."""
-_ANSWERS: Final = 64
-"""Filters whose answers are kept."""
 
 
 class _Ordered:
@@ -63,7 +63,7 @@ class _Ordered:
             return self._rows[:0]
         return self._rows[self._starts[at] : self._starts[at + 1]]
 
-    def beyond(self, bound: str, value: Any) -> Positions:
+    def beyond(self, bound: Bound, value: Any) -> Positions:
         if bound == "$gt":
             return self._rows[self._starts[bisect_right(self.values, value)] :]
         if bound == "$gte":
@@ -97,6 +97,9 @@ class _Column:
         self.ordered = {kind: _Ordered(pairs) for kind, pairs in ordered.items()}
         self._others = {key: np.array(found, np.int32) for key, found in others.items()}
 
+    def beyond(self, bound: Bound, value: Any) -> Positions:
+        return self.ordered[order_kind(value)].beyond(bound, value)
+
     def equal(self, value: object) -> Positions:
         kind = order_kind(value)
         if kind:
@@ -104,35 +107,25 @@ class _Column:
         return self._others.get(value_key(value), self.present[:0])
 
 
-class Columns:
-    """Rows that never change, for filters. Safe to use from many threads."""
+class _Algebra:
+    """Filters over ``count`` rows of some columns."""
 
-    def __init__(self, count: int, metadata: Callable[[], Iterable[bytes | None]]) -> None:
-        """``metadata`` gives every row's JSON in order, each time it is called."""
+    def __init__(self, count: int, column: Callable[[Path], _Column | _Growing]) -> None:
         self._count = count
-        self._metadata = metadata
-        self._columns: OrderedDict[Path, _Column] = OrderedDict()
-        self._answers: OrderedDict[str, Positions] = OrderedDict()
-        self._lock = threading.Lock()
+        self._column = column
 
     def select(self, filter_: Filter) -> Positions:
-        """The rows that match, ascending. The array is shared: do not write to it."""
-        # Equal structs are not equal filters: OneOf(path, (1,)) == OneOf(path, (True,)).
-        key = repr(filter_)
-        with self._lock:
-            known = self._answers.get(key)
-            if known is not None:
-                self._answers.move_to_end(key)
-                return known
+        """The rows that match, ascending."""
         found = self._evaluate(filter_)
-        rows = np.flatnonzero(found) if found.dtype == np.bool_ else np.unique(found)
-        answer: Positions = rows.astype(np.int32)
-        answer.flags.writeable = False
-        with self._lock:
-            self._answers[key] = answer
-            while len(self._answers) > _ANSWERS:
-                self._answers.popitem(last=False)
-        return answer
+        if found.dtype == np.bool_:
+            return np.flatnonzero(found).astype(np.int32)
+        if isinstance(filter_, OneOf) and len(filter_.values) == 1:
+            # By row already; a list that has a value twice gives its row twice.
+            again = found[1:] == found[:-1]
+            if again.any():
+                found = np.delete(found, np.flatnonzero(again))
+            return found.astype(np.int32, copy=False)
+        return np.unique(found).astype(np.int32, copy=False)
 
     def _evaluate(self, filter_: Filter) -> Mask | Positions:
         """Rows as a mask, or as positions in any order and perhaps twice."""
@@ -142,7 +135,7 @@ class Columns:
                 found = [column.equal(value) for value in values]
                 return found[0] if len(found) == 1 else _joined(found)
             case Range(path, bound, value):
-                return self._column(path).ordered[order_kind(value)].beyond(bound, value)
+                return self._column(path).beyond(bound, value)
             case Exists(path):
                 return self._column(path).present
             case Not(clause):
@@ -166,6 +159,21 @@ class Columns:
         mask[found] = True
         return mask
 
+
+class Columns:
+    """Rows that never change, for filters. Safe to use from many threads."""
+
+    def __init__(self, count: int, metadata: Callable[[], Iterable[bytes | None]]) -> None:
+        """``metadata`` gives every row's JSON in order, each time it is called."""
+        self._metadata = metadata
+        self._columns: OrderedDict[Path, _Column] = OrderedDict()
+        self._lock = threading.Lock()
+        self._algebra = _Algebra(count, self._column)
+
+    def select(self, filter_: Filter) -> Positions:
+        """The rows that match, ascending. Do not write to the array."""
+        return self._algebra.select(filter_)
+
     def _column(self, path: Path) -> _Column:
         with self._lock:
             column = self._columns.get(path)
@@ -178,6 +186,75 @@ class Columns:
             self._columns[path] = column
             while len(self._columns) > _COLUMNS:
                 self._columns.popitem(last=False)
+        return column
+
+
+class _Growing:
+    """What stands at one path, over the rows so far: each value with its rows, in order."""
+
+    def __init__(self) -> None:
+        self.known = 0
+        self._present: list[int] = []
+        self._values: dict[object, list[int]] = {}
+
+    def extend(self, path: Path, rows: Sequence[dict[str, Any] | None]) -> None:
+        for row, metadata in enumerate(rows, self.known):
+            if not metadata:
+                continue
+            whole = values_at(metadata, path, spread=False)
+            if not whole:
+                continue
+            self._present.append(row)
+            for value in values_at(metadata, path):
+                if value is None or isinstance(value, str | int | float):
+                    self._values.setdefault(value_key(value), []).append(row)
+        self.known += len(rows)
+
+    @property
+    def present(self) -> Positions:
+        return np.array(self._present, np.int32)
+
+    def equal(self, value: object) -> Positions:
+        return np.array(self._values.get(value_key(value), ()), np.int32)
+
+    def beyond(self, bound: Bound, value: Any) -> Positions:
+        kind, compare = order_kind(value), COMPARE[bound]
+        found = [
+            row
+            for key, rows in self._values.items()
+            if order_kind(key) == kind and compare(key, value)
+            for row in rows
+        ]
+        return np.array(found, np.int32)
+
+
+class GrowingColumns:
+    """Rows to which more are added, for filters. Safe to use from many threads."""
+
+    def __init__(self, metadata: Sequence[bytes | None]) -> None:
+        """``metadata`` is every row's JSON, a list that is only ever appended to."""
+        self._metadata = metadata
+        self._columns: OrderedDict[Path, _Growing] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def select(self, filter_: Filter, count: int) -> Positions:
+        """Those of the first ``count`` rows that match, ascending."""
+        with self._lock:
+            # Rows beyond `count` are in no mask; columns may know of them already.
+            longest = max((column.known for column in self._columns.values()), default=0)
+            algebra = _Algebra(max(count, longest), lambda path: self._column(path, count))
+            found = algebra.select(filter_)
+        return found[: int(np.searchsorted(found, count))]
+
+    def _column(self, path: Path, count: int) -> _Growing:
+        column = self._columns.setdefault(path, _Growing())
+        self._columns.move_to_end(path)
+        if column.known < count:
+            decode = msgspec.json.decode
+            more = self._metadata[column.known : count]
+            column.extend(path, [decode(one) if one else None for one in more])
+        while len(self._columns) > _COLUMNS:
+            self._columns.popitem(last=False)
         return column
 
 

@@ -83,7 +83,7 @@ MOST_INT: Final = 2**64 - 1
 _TOLD: Final = 100
 """Characters of a key that an error tells."""
 _BOUNDS: Final[tuple[Bound, ...]] = ("$gt", "$gte", "$lt", "$lte")
-_COMPARE: Final[dict[str, Callable[[Any, Any], bool]]] = {
+COMPARE: Final[dict[Bound, Callable[[Any, Any], bool]]] = {
     "$gt": lambda left, right: left > right,
     "$gte": lambda left, right: left >= right,
     "$lt": lambda left, right: left < right,
@@ -259,7 +259,7 @@ def matches(filter_: Filter, metadata: dict[str, Any] | None) -> bool:
             return any(value_key(value) in wanted for value in values_at(metadata, path))
         case Range(path, bound, value):
             kind = order_kind(value)
-            compare = _COMPARE[bound]
+            compare = COMPARE[bound]
             return any(
                 order_kind(found) == kind and compare(found, value)
                 for found in values_at(metadata, path)

@@ -12,7 +12,8 @@ from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any, Final
 
@@ -22,12 +23,13 @@ import numpy as np
 from stillhouse.errors import VectorDamagedError
 from stillhouse.storage.disk import make_folders
 from stillhouse.vectors.filters import Filter
-from stillhouse.vectors.graph import Codes
+from stillhouse.vectors.graph import Codes, cores
 from stillhouse.vectors.live import Rows, Seqs, TruthReader
 from stillhouse.vectors.manifest import NAME, read_manifest, write_manifest
 from stillhouse.vectors.sealing import Work, next_work
 from stillhouse.vectors.searching import search_view
-from stillhouse.vectors.segment import Segment, write_rows
+from stillhouse.vectors.segment import Building, Segment, write_rows
+from stillhouse.vectors.segment_check import known_rows
 from stillhouse.vectors.tail import Tail
 from stillhouse.vectors.values import Floats, Hits, Include, IndexSpec
 from stillhouse.vectors.view import Part, View, longer
@@ -44,8 +46,9 @@ def nothing(point: str) -> None:
 
 class SearchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How an index is searched. ``seal_rows`` is the length at which a tail becomes a segment,
-    ``threads`` how many build a graph. ``faults`` is called at named points of writing files;
-    ``worker`` is whose thread does it (None: one of the index's own)."""
+    ``threads`` how many build a graph in the background (all cores do when somebody waits for it).
+    ``faults`` is called at named points of writing files; ``worker`` is whose thread does it
+    (None: one of the index's own)."""
 
     codes: Codes = "int8"
     seal_rows: int = 4_096
@@ -73,6 +76,8 @@ class SearchIndex:
         self._worker = options.worker or Worker()
         self._lock = threading.Lock()
         self._closed = False
+        self._behind = False
+        """Whether the manifest is to be written to name the segments of the view."""
         self._view = View((), Part(Tail(spec.metric, spec.dimension), 0))
 
     @classmethod
@@ -88,53 +93,65 @@ class SearchIndex:
         seqs, checks = truth.versions()
         parts = []
         covered = np.zeros(len(seqs), np.bool_)
-        for segment in index._segments():
-            at = np.searchsorted(seqs, segment.seqs)
-            at[at == len(seqs)] = 0
-            known = (seqs[at] == segment.seqs) if len(seqs) else np.zeros(segment.count, np.bool_)
-            if len(seqs) and (checks[at[known]] != segment.checks[known]).any():
+        named = index._named()
+        for segment in index._segments(named):
+            known = known_rows(segment, seqs, checks)
+            if known is None:
                 _log.warning("segment %s does not agree with the truth", segment.path)
                 continue
-            known[known] = ~covered[at[known]]
-            covered[at[known]] = True
-            dead = np.flatnonzero(~known)
-            part = Part(segment, segment.count).killing(dead)
+            at = np.searchsorted(seqs, segment.seqs[known])
+            known[known] = ~covered[at]
+            covered[at] = True
+            part = Part(segment, segment.count).killing(np.flatnonzero(~known))
             if part.live_count:
                 parts.append(part)
         tail = Tail(spec.metric, spec.dimension)
         for rows in truth.rows(seqs[~covered]):
             tail.append(rows)
         index._view = View(tuple(parts), Part(tail, tail.count))
-        index._sweep()
-        if next_work(index._view, options.seal_rows, quiet=True) is not None:
-            index._worker.tell(index)
+        if sorted(named) != sorted(index._names()):
+            index._behind = True
+        else:
+            index._sweep()
+        index._tell()
         return index
 
-    def _segments(self) -> Iterator[Segment]:
+    def _segments(self, named: list[str]) -> Iterator[Segment]:
         """The segments that count and are whole."""
-        for name in self._named():
+        for name in named:
             path = self._folder / name
             try:
                 yield Segment.open(path, self._spec)
             except VectorDamagedError as error:
                 _log.warning("segment %s is built anew: %s", path, error.what)
-            except FileNotFoundError:
-                _log.warning("segment %s is gone and is built anew", path)
+            except OSError as error:
+                _log.warning("segment %s is built anew: it cannot be read: %s", path, error)
 
     def _named(self) -> list[str]:
         named = read_manifest(self._folder)
         if named is None and (self._folder / NAME).exists():
             _log.warning("%s cannot be read; segments are built anew", self._folder / NAME)
+            self._behind = True
         return named or []
 
+    def _names(self) -> list[str]:
+        return [segment.path.name for segment in self._view.files]
+
     def _sweep(self) -> None:
-        """Remove files that are in no view: leftovers, and what was damaged."""
-        kept = {segment.path.name for segment in self._view.files}
-        if not self._folder.is_dir():
-            return
-        for path in self._folder.iterdir():
-            if path.name not in kept and path.name != NAME:
-                path.unlink(missing_ok=True)
+        """Remove files that are in no view: leftovers, and what was damaged. One that cannot be
+        removed stays until the next time."""
+        kept = {NAME, *self._names()}
+        with suppress(OSError):
+            for path in self._folder.iterdir():
+                if path.name not in kept:
+                    path.unlink(missing_ok=True)
+
+    def _tell(self) -> None:
+        """Tell the worker of what there is to do, if there is anything."""
+        view, rows = self._view, self._options.seal_rows
+        if self._behind or next_work(view, rows, quiet=True) is not None:
+            pressing = next_work(view, rows, quiet=False) is not None
+            self._worker.tell(self, pressing=pressing)
 
     # ------------------------------------------------------------------------ reading
 
@@ -177,10 +194,7 @@ class SearchIndex:
         """Follow a commit: these versions ended, these began. One change of the view."""
         with self._lock:
             self._view = self._view.changed(removed, added)
-            view = self._view
-        self._worker.tell(self)
-        if next_work(view, self._options.seal_rows, quiet=False) is not None:
-            self._worker.nudge(self)
+        self._tell()
 
     def settle(self) -> None:
         """Seal and join all that is worth it, and come back when it is done."""
@@ -195,15 +209,15 @@ class SearchIndex:
             seqs, _ = truth.versions()
             new = None
             if len(seqs):
-                new = self._written(lambda: truth.rows(seqs), int(seqs[0]), int(seqs[-1]))
+                new = self._written(truth.rows(seqs), int(seqs[0]), int(seqs[-1]), cores())
                 if new is None:  # The store is being closed.
                     return
             with self._lock:
-                old = self._view.files
                 parts = () if new is None else (Part(new, new.count),)
                 empty = Tail(self._spec.metric, self._spec.dimension)
                 self._view = View(parts, Part(empty, 0))
-            self._follow(old)
+                self._behind = True
+            self._follow()
 
     def close(self) -> None:
         """Stop background work on this index. Calling it again does nothing."""
@@ -215,14 +229,18 @@ class SearchIndex:
 
     # --------------------------------------------------------------- background work
 
-    def tend(self, *, quiet: bool) -> bool:
+    def tend(self, *, quiet: bool, waited_for: bool = False) -> bool:
         """See `stillhouse.vectors.worker.Tended`."""
+        if self._stopped():
+            return False
+        if self._behind:
+            self._follow()
         view = self._view
         work = next_work(view, self._options.seal_rows, quiet=quiet)
-        if work is None or self._closed:
+        if work is None:
             return False
         taken = [view.segments[at] for at in work.segments] + ([view.tail] if work.tail else [])
-        new = self._built(taken)
+        new = self._built(taken, cores() if waited_for else self._options.threads)
         if self._stopped():
             if new is not None:
                 new.path.unlink(missing_ok=True)
@@ -230,32 +248,30 @@ class SearchIndex:
         self._options.faults("seal:built")
         with self._lock:
             self._view = self._swapped(self._view, view, work, new)
-        self._follow([part.rows for part in taken if isinstance(part.rows, Segment)])
+            self._behind = True
+        self._follow()
         return True
 
     def _stopped(self) -> bool:
         return self._closed or self._worker.closing
 
-    def _built(self, taken: list[Part]) -> Segment | None:
+    def _built(self, taken: list[Part], threads: int) -> Segment | None:
         """A segment of all rows of some parts that live, by ascending number."""
-        where = [(part, part.live()) for part in taken]
-        seqs = np.concatenate([part.rows.seqs[at] for part, at in where])
+        where = [part.live() for part in taken]
+        seqs = np.concatenate([part.rows.seqs[at] for part, at in zip(taken, where, strict=True)])
         if not len(seqs):
             return None
         order = np.argsort(seqs, kind="stable")
-        owner = np.repeat(np.arange(len(where)), [len(at) for _, at in where])[order]
-        positions = np.concatenate([at for _, at in where])[order]
-
-        def batches() -> Iterator[Rows]:
-            for start in range(0, len(order), _BATCH):
-                place = slice(start, start + _BATCH)
-                yield _gathered([part for part, _ in where], owner[place], positions[place])
-
-        first, last = int(seqs[order[0]]), int(seqs[order[-1]])
-        return self._written(batches, first, last)
+        owner = np.repeat(np.arange(len(where)), [len(at) for at in where])[order]
+        positions = np.concatenate(where)[order]
+        batches = (
+            _gathered(taken, owner[start : start + _BATCH], positions[start : start + _BATCH])
+            for start in range(0, len(order), _BATCH)
+        )
+        return self._written(batches, int(seqs[order[0]]), int(seqs[order[-1]]), threads)
 
     def _written(
-        self, batches: Callable[[], Iterator[Rows]], first: int, last: int
+        self, batches: Iterable[Rows], first: int, last: int, threads: int
     ) -> Segment | None:
         make_folders(str(self._folder))
         path = self._folder / f"{first}-{last}.seg"
@@ -263,14 +279,11 @@ class SearchIndex:
         while path.exists():
             again += 1
             path = self._folder / f"{first}-{last}-{again}.seg"
+        options = self._options
         return write_rows(
             path,
-            self._spec,
-            self._options.codes,
             batches,
-            stopped=self._stopped,
-            faults=self._options.faults,
-            threads=self._options.threads,
+            Building(self._spec, options.codes, threads, self._stopped, options.faults),
         )
 
     def _swapped(self, now: View, then: View, work: Work, new: Segment | None) -> View:
@@ -292,13 +305,12 @@ class SearchIndex:
             parts.append(part)
         return View(tuple(sorted(parts, key=lambda part: int(part.rows.seqs[0]))), tail)
 
-    def _follow(self, old: Sequence[Segment]) -> None:
-        """Let the manifest name the segments of the view, then remove those that it let go."""
-        names = [segment.path.name for segment in self._view.files]
-        write_manifest(self._folder, names, self._options.faults)
-        for segment in old:
-            if segment.path.name not in names:
-                segment.path.unlink(missing_ok=True)
+    def _follow(self) -> None:
+        """Let the manifest name the segments of the view, then remove those that it let go.
+        While that fails the view holds all the same, and it is tried again."""
+        write_manifest(self._folder, self._names(), self._options.faults)
+        self._behind = False
+        self._sweep()
         self._options.faults("compaction:swept")
 
 
@@ -326,9 +338,7 @@ def _gathered(parts: list[Part], owner: Any, positions: Any) -> Rows:
     for at, part in enumerate(parts):
         mine = positions[owner == at]
         if len(mine):
-            rows = part.rows
-            picked = rows.rows(mine) if isinstance(rows, Segment) else rows.rows(mine.tolist())
-            pieces.append(picked)
+            pieces.append(part.rows.rows(mine))
     if len(pieces) == 1:
         return pieces[0]
     seqs = np.concatenate([piece.seqs for piece in pieces])

@@ -1,27 +1,32 @@
 """A search of one view: every part is asked for its nearest, and the best of all come back.
 
-Rows are ranked by a *key* that is smaller the nearer they are: the distance, or the score with its
-sign turned. Keys always come from the vectors as the user gave them; a graph only proposes.
+Each part gives, for every query, exactly min(k, matches) of its rows with their exact keys (see
+`exact`). A graph and codes only propose; where they propose too few, all rows that count are
+looked at.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from stillhouse.vectors.distances import scores_of
+from stillhouse.vectors.exact import (
+    keys_at,
+    keys_of_all,
+    nearest_first,
+    queries_at_once,
+    scores_of,
+)
 from stillhouse.vectors.filters import Filter
-from stillhouse.vectors.graph import prepare_queries
-from stillhouse.vectors.planner import EXACT, plan
-from stillhouse.vectors.segment import Chosen, Segment
+from stillhouse.vectors.graph import BEAM, set_threads
+from stillhouse.vectors.planner import Plan, plan, spare
+from stillhouse.vectors.segment import Chosen, Dead, Segment
 from stillhouse.vectors.values import Floats, Hits, Include, Metric
 from stillhouse.vectors.view import Part, View
 
-_AT_ONCE: Final = 1 << 22
-"""Numbers of one block of an exact search: 16 MiB."""
+Positions = npt.NDArray[np.int64]
 
 
 class Asked(NamedTuple):
@@ -35,10 +40,10 @@ class Asked(NamedTuple):
 
 
 class Found(NamedTuple):
-    """What one part has for one query: positions and their keys, nearest first."""
+    """What one part has for each query: positions (n, c) and their keys, nearest first."""
 
     part: Part
-    positions: npt.NDArray[np.int64]
+    positions: Positions
     keys: Floats
 
 
@@ -53,173 +58,228 @@ def search_view(
 ) -> list[Hits]:
     """For each row of ``queries`` (n, d) its min(k, matches) nearest rows of the view."""
     if metric == "cosine":
-        queries = queries / np.sqrt(np.einsum("ij,ij->i", queries, queries))[:, None]
+        queries = _unit(queries)
+    if len(queries) == 1:
+        set_threads(1)
     asked = Asked(metric, queries, k, filter_, ef)
-    each = [_nearest(part, asked) for part in view.parts]
-    return [_hits([found[at] for found in each], metric, k, include) for at in range(len(queries))]
+    found = [_nearest(part, asked) for part in view.parts]
+    if len(found) == 1:
+        return _of_one(found[0], asked, include)
+    return _of_several(found, asked, include)
 
 
-def _nearest(part: Part, asked: Asked) -> list[Found]:
-    """The nearest rows of a part, for each query."""
+def _unit(queries: Floats) -> Floats:
+    if len(queries) == 1:
+        query = queries[0]
+        return queries * np.float32(1.0 / float(np.dot(query, query)) ** 0.5)
+    unit: Floats = queries / np.sqrt(np.einsum("ij,ij->i", queries, queries))[:, None]
+    return unit
+
+
+# -------------------------------------------------------------------------- one part
+
+
+def _nearest(part: Part, asked: Asked) -> Found:
+    """The nearest rows of a part for each query."""
     rows = part.rows
     if not isinstance(rows, Segment):
-        chosen = None if asked.filter_ is None else rows.select(asked.filter_, part.length)
-        if chosen is not None and part.dead is not None:
-            chosen = chosen[~part.dead[chosen]]
-        return list(_exactly(part, asked, chosen))
-    picked = None if asked.filter_ is None else rows.choose(asked.filter_, part.dead)
-    matching = part.live_count if picked is None else len(picked.positions)
-    way = plan(part.length, matching, asked.k, asked.ef)
-    if way == EXACT:
-        return list(_exactly(part, asked, None if picked is None else picked.positions))
-    proposed = _proposed(part, rows, asked, way.beam, way.take, picked)
-    found: list[Found] = []
-    for at, labels in enumerate(proposed):
-        if len(labels) < (asked.k if picked is None else way.take):
-            alone = asked._replace(queries=asked.queries[at : at + 1])
-            positions = None if picked is None else picked.positions
-            found += _exactly(part, alone, positions)
-        else:
-            query = asked.queries[at]
-            found.append(
-                Found(part, *_best(labels, _keys(part, asked.metric, query, labels), asked.k))
-            )
+        if asked.filter_ is None and not part.dead_count:
+            return _of_all(part, asked)
+        return _of_some(part, asked, _in_tail(part, asked.filter_))
+    chosen: Chosen | None = None
+    if asked.filter_ is not None:
+        chosen = rows.choose(asked.filter_, part.dead)
+    matching = part.live_count if chosen is None else len(chosen.positions)
+    way = plan(part.length, matching, asked.k, asked.ef or max(rows.beam, BEAM))
+    if way.beam:
+        return _by_graph(part, rows, asked, way, chosen)
+    if chosen is None and not part.dead_count:
+        return _of_all(part, asked)
+    return _of_chosen(part, asked, chosen or rows.choose(None, part.dead))
+
+
+def _in_tail(part: Part, filter_: Filter | None) -> Positions:
+    if filter_ is None:
+        return part.live()
+    found = part.rows.select(filter_, part.length)  # type: ignore[union-attr]
+    if part.dead is not None:
+        found = found[~part.dead[found]]
+    return found.astype(np.int64)
+
+
+def _by_graph(part: Part, rows: Segment, asked: Asked, way: Plan, chosen: Chosen | None) -> Found:
+    """What the graph proposes, ranked; a query that it has too little for is answered by a scan."""
+    step = queries_at_once(way.beam)
+    if len(asked.queries) > step:
+        blocks = [
+            _by_graph(part, rows, asked._replace(queries=some), way, chosen)
+            for some in np.split(asked.queries, range(step, len(asked.queries), step))
+        ]
+        return Found(part, *_stacked([(one.positions, one.keys) for one in blocks]))
+    if chosen is None and part.dead is None:
+        labels = rows.graph.nearest(asked.queries, way.take, way.beam)
+        short = np.flatnonzero(labels[:, -1] < 0)
+    else:
+        labels = rows.graph.nearest(asked.queries, way.beam, way.beam)
+        labels = _that_count(labels, part.dead, chosen)[:, : way.take]
+        short = np.flatnonzero(labels[:, asked.k - 1] < 0)
+    if not len(short):
+        return _ranked(part, asked, labels)
+    chosen = chosen or rows.choose(None, part.dead)
+    if len(short) == len(labels):
+        return _of_chosen(part, asked, chosen)
+    found = _ranked(part, asked, labels)
+    again = _of_chosen(part, asked._replace(queries=asked.queries[short]), chosen)
+    found.positions[short], found.keys[short] = again.positions, again.keys
     return found
 
 
-def _proposed(
-    part: Part, rows: Segment, asked: Asked, beam: int, take: int, picked: Chosen | None
-) -> Iterator[npt.NDArray[np.int64]]:
-    """Rows that the graph takes for near, by query; those that live and match alone."""
-    ready = prepare_queries(asked.metric, asked.queries)
-    if picked is not None:
-        labels = rows.graph.nearest(ready, take, beam, picked.bitmap)
+def _that_count(labels: Positions, dead: Dead | None, chosen: Chosen | None) -> Positions:
+    """Of each row of labels those that live and match, in their order, then -1."""
+    if chosen is not None:
+        counts = chosen.allowed()[labels]
     else:
-        if part.dead is not None:
-            take = min(beam, take * part.length // max(part.live_count, 1) + 1)
-        labels = rows.graph.nearest(ready, take, beam)
-    for row in labels:
-        if row[-1] < 0:
-            row = row[row >= 0]
-        yield row if picked is not None or part.dead is None else row[~part.dead[row]]
+        assert dead is not None
+        counts = ~dead[labels]
+    counts &= labels >= 0
+    if len(labels) == 1:
+        found = labels[counts]
+        some = np.full(labels.shape, -1, np.int64)
+        some[0, : len(found)] = found
+        return some
+    order = np.argsort(~counts, axis=1, kind="stable")
+    return np.where(np.take_along_axis(counts, order, 1), np.take_along_axis(labels, order, 1), -1)
 
 
-def _keys(part: Part, metric: Metric, query: Floats, positions: npt.NDArray[np.integer]) -> Floats:
+def _of_chosen(part: Part, asked: Asked, chosen: Chosen) -> Found:
+    """The nearest of some rows of a segment, by their codes where they are many."""
+    take = spare(asked.k)
+    count = len(chosen.positions)
+    if count <= max(take, 2):
+        return _of_some(part, asked, chosen.positions)
+    return _ranked(part, asked, chosen.nearest(asked.queries, take))
+
+
+def _ranked(part: Part, asked: Asked, labels: Positions) -> Found:
+    """The k nearest of proposed rows (n, c); -1 is none. There are at least k for each query, or
+    all that match."""
+    # In the order of their numbers, so that what is equally near comes in that order.
+    labels = np.sort(labels, axis=1)
     rows = part.rows
-    inverted = rows.inverted.take(positions) if metric == "cosine" else rows.inverted
-    found = scores_of(metric, query, rows.vectors.take(positions, axis=0), inverted)
-    return found if metric == "l2" else np.negative(found, out=found)
+    keys = keys_at(asked.metric, asked.queries, rows.vectors, rows.inverted, labels)
+    return _first(part, labels, keys, asked.k)
 
 
-def _exactly(part: Part, asked: Asked, chosen: npt.NDArray[np.integer] | None) -> Iterator[Found]:
-    """The nearest of all rows that live, or of the chosen ones, by looking at each."""
-    rows, metric = part.rows, asked.metric
-    if chosen is None and part.dead_count * 2 > part.length:
-        chosen = part.live()
-    if chosen is None:
-        vectors = rows.vectors[: part.length]
-        inverted = rows.inverted[: part.length]
-    else:
-        # Gathered once for all queries, block by block.
-        vectors = rows.vectors
-        inverted = rows.inverted
-    count = part.length if chosen is None else len(chosen)
-    keys = np.empty((len(asked.queries), count), np.float32)
-    step = max(1, _AT_ONCE // vectors.shape[1])
-    for start in range(0, count, step):
-        stop = min(count, start + step)
-        if chosen is None:
-            some, lengths = vectors[start:stop], inverted[start:stop]
-        else:
-            at = chosen[start:stop]
-            some = vectors.take(at, axis=0)
-            lengths = inverted.take(at) if metric == "cosine" else inverted
-        _fill(keys[:, start:stop], metric, asked.queries, some, lengths)
-    if chosen is None and part.dead is not None:
-        keys[:, part.dead] = np.inf
-    for row in keys:
-        positions, best = _best(None, row, min(asked.k, part.live_count))
-        if chosen is not None:
-            positions = chosen[positions].astype(np.int64)
-        yield Found(part, positions, best)
+def _first(part: Part, labels: Positions, keys: Floats, k: int) -> Found:
+    if len(labels) == 1:
+        order = keys[0].argsort(kind="stable")[:k]
+        return Found(part, labels[:, order], keys[:, order])
+    order = nearest_first(keys, min(k, keys.shape[1]))
+    return Found(part, np.take_along_axis(labels, order, 1), np.take_along_axis(keys, order, 1))
 
 
-def _fill(keys: Floats, metric: Metric, queries: Floats, vectors: Floats, inverted: Floats) -> None:
-    """Keys of some rows for all queries."""
-    if metric == "l2" or len(queries) == 1:
-        for row, query in zip(keys, queries, strict=True):
-            row[:] = scores_of(metric, query, vectors, inverted)
-    else:
-        np.matmul(queries, vectors.T, out=keys)
-        if metric == "cosine":
-            keys *= inverted
-            np.clip(keys, -1.0, 1.0, out=keys)
-    if metric != "l2":
-        np.negative(keys, out=keys)
+def _of_some(part: Part, asked: Asked, positions: Positions) -> Found:
+    """The nearest of some rows, by the vectors of each."""
+    rows = part.rows
+    step = queries_at_once(len(positions))
+    found = []
+    for start in range(0, len(asked.queries), step):
+        queries = asked.queries[start : start + step]
+        labels = np.ascontiguousarray(
+            np.broadcast_to(positions, (len(queries), len(positions))), np.int64
+        )
+        keys = keys_at(asked.metric, queries, rows.vectors, rows.inverted, labels)
+        order = nearest_first(keys, min(asked.k, len(positions)))
+        found.append((positions[order], np.take_along_axis(keys, order, 1)))
+    return Found(part, *_stacked(found))
 
 
-def _best(
-    labels: npt.NDArray[np.int64] | None, keys: Floats, k: int
-) -> tuple[npt.NDArray[np.int64], Floats]:
-    """The k smallest keys with their positions, smallest first; among equals by position."""
-    if labels is not None:
-        order = np.lexsort((labels, keys))[:k]
-        return labels[order], keys[order]
-    if k >= len(keys):
-        order = np.argsort(keys, kind="stable")[:k]
-    else:
-        worst = np.partition(keys, k - 1)[k - 1] if k else 0.0
-        near = np.flatnonzero(keys <= worst)
-        order = near[np.argsort(keys[near], kind="stable")[:k]]
-    return order, keys[order]
+def _of_all(part: Part, asked: Asked) -> Found:
+    """The nearest of all rows of a part, of which none is dead, by the vectors of each."""
+    rows = part.rows
+    vectors = rows.vectors[: part.length]
+    inverted = rows.inverted[: part.length]
+    step = queries_at_once(part.length)
+    found = []
+    for start in range(0, len(asked.queries), step):
+        keys = keys_of_all(asked.metric, asked.queries[start : start + step], vectors, inverted)
+        order = nearest_first(keys, min(asked.k, part.length))
+        found.append((order.astype(np.int64), np.take_along_axis(keys, order, 1)))
+    return Found(part, *_stacked(found))
 
 
-def _hits(found: list[Found], metric: Metric, k: int, include: frozenset[Include]) -> Hits:
-    """The best of all parts, as columns."""
+def _stacked(found: list[tuple[Positions, Floats]]) -> tuple[Positions, Floats]:
     if len(found) == 1:
-        part, positions, keys = found[0]
-        return _columns([(part, positions)], [], keys[:k], metric, include)
+        return found[0]
+    return np.concatenate([one for one, _ in found]), np.concatenate([one for _, one in found])
+
+
+# ------------------------------------------------------------------------- all parts
+
+
+def _of_one(found: Found, asked: Asked, include: frozenset[Include]) -> list[Hits]:
+    """Hits of a view of one part."""
+    part, positions, keys = found
+    rows = part.rows
+    scores = scores_of(asked.metric, keys)
+    hits = []
+    for row, row_scores in zip(positions, scores, strict=True):
+        at = row.tolist()
+        hits.append(
+            Hits(
+                rows.ids_at(at),
+                row_scores,
+                rows.metadata_at(at) if "metadata" in include else None,
+                rows.vectors[row] if "vector" in include else None,
+            )
+        )
+    return hits
+
+
+def _of_several(found: list[Found], asked: Asked, include: frozenset[Include]) -> list[Hits]:
+    """Hits of a view of several parts, or of none."""
+    count, dimension = asked.queries.shape
     if not found:
-        return Hits([], np.zeros(0, np.float32), *_nothing(include))
-    keys = np.concatenate([one.keys for one in found])
-    seqs = np.concatenate([one.part.rows.seqs[one.positions] for one in found])
-    order = np.lexsort((seqs, keys))[:k]
-    owner = np.repeat(np.arange(len(found)), [len(one.positions) for one in found])[order]
-    positions = np.concatenate([one.positions for one in found])[order]
-    # Each part tells of its rows at once; `back` puts them into the order of nearness again.
-    by_part = [(one.part, positions[owner == at]) for at, one in enumerate(found)]
-    back = np.argsort(np.argsort(owner, kind="stable"), kind="stable").tolist()
-    return _columns(by_part, back, keys[order], metric, include)
+        return [
+            Hits(
+                [],
+                np.zeros(0, np.float32),
+                [] if "metadata" in include else None,
+                np.zeros((0, dimension), np.float32) if "vector" in include else None,
+            )
+            for _ in range(count)
+        ]
+    # By number, so that what is equally near comes in that order, whatever part it is in.
+    keys = np.concatenate([one.keys for one in found], axis=1)
+    seqs = np.concatenate([one.part.rows.seqs[one.positions] for one in found], axis=1)
+    order = np.lexsort((seqs, keys), axis=1)[:, : asked.k]
+    owner = np.repeat(np.arange(len(found)), [one.keys.shape[1] for one in found])[order]
+    positions = np.concatenate([one.positions for one in found], axis=1)
+    positions = np.take_along_axis(positions, order, 1)
+    scores = scores_of(asked.metric, np.take_along_axis(keys, order, 1))
+    parts = [one.part for one in found]
+    return [
+        _gathered(parts, owner[at].tolist(), positions[at].tolist(), scores[at], include)
+        for at in range(count)
+    ]
 
 
-def _columns(
-    by_part: list[tuple[Part, npt.NDArray[np.int64]]],
-    back: list[int],
-    keys: Floats,
-    metric: Metric,
+def _gathered(
+    parts: list[Part],
+    owner: list[int],
+    positions: list[int],
+    scores: Floats,
     include: frozenset[Include],
 ) -> Hits:
-    ids: list[str] = []
-    metadata: list[bytes | None] = []
-    vectors = []
-    for part, positions in by_part:
-        at = positions.tolist()
-        ids += part.rows.ids_at(at)
-        if "metadata" in include:
-            metadata += part.rows.metadata_at(at)
-        if "vector" in include:
-            vectors.append(part.rows.vectors[positions])
-    scores = keys if metric == "l2" else -keys
-    told = np.concatenate(vectors) if vectors else None
-    if back:
-        ids = [ids[at] for at in back]
-        metadata = [metadata[at] for at in back] if metadata else metadata
-        told = told[back] if told is not None else None
-    return Hits(ids, scores, metadata if "metadata" in include else None, told)
-
-
-def _nothing(include: frozenset[Include]) -> tuple[list[bytes | None] | None, Floats | None]:
-    return (
-        [] if "metadata" in include else None,
-        np.zeros((0, 0), np.float32) if "vector" in include else None,
-    )
+    where = list(zip(owner, positions, strict=True))
+    ids = [parts[mine].rows.ids_at((at,))[0] for mine, at in where]
+    metadata: list[bytes | None] | None = None
+    vectors: Floats | None = None
+    if "metadata" in include:
+        metadata = [parts[mine].rows.metadata_at((at,))[0] for mine, at in where]
+    if "vector" in include:
+        dimension = parts[0].rows.vectors.shape[1]
+        vectors = np.empty((len(where), dimension), np.float32)
+        for row, (mine, at) in enumerate(where):
+            vectors[row] = parts[mine].rows.vectors[at]
+    return Hits(ids, scores, metadata, vectors)

@@ -5,11 +5,13 @@ A segment knows nothing of deletions: what is dead in it is a mask that a view k
 
 from __future__ import annotations
 
+import mmap
+import tempfile
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Final
+from typing import IO, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,46 +20,102 @@ from stillhouse.errors import VectorDamagedError
 from stillhouse.vectors.columns import Columns, Positions
 from stillhouse.vectors.distances import lengths_inverted
 from stillhouse.vectors.filters import Filter
-from stillhouse.vectors.graph import Codes, Graph
+from stillhouse.vectors.graph import Codes, Graph, Scan, build
 from stillhouse.vectors.live import Checks, Rows, Seqs
-from stillhouse.vectors.segment_file import Header, SegmentFile, read_segment, write_segment
+from stillhouse.vectors.segment_file import Header, SegmentFile, SegmentWriter, read_segment
 from stillhouse.vectors.values import Floats, IndexSpec, Metric
 
-_CHOSEN: Final = 16
-"""Filters whose living rows are kept."""
+Dead = npt.NDArray[np.bool_]
+
+_SCANNED: Final = 96
+"""So few rows are looked at by their vectors; of more, codes are laid end to end."""
+_KEPT_LEAST: Final = 1 << 20
+_KEPT_MOST: Final = 256
+_PIECE: Final = 1 << 20
 
 
 class Chosen:
-    """Rows of a segment that a filter matches and that live, ascending."""
+    """Rows of a segment that a filter matches and that live: ``positions``, ascending int64."""
 
-    def __init__(self, rows: int, matching: Positions, dead: npt.NDArray[np.bool_] | None) -> None:
+    def __init__(self, matching: Positions, dead: Dead | None, graph: Graph) -> None:
         self.matching = matching
         self.dead = dead
-        self.positions = matching if dead is None else matching[~dead[matching]]
-        self._rows = rows
-        self._bitmap: npt.NDArray[np.uint8] | None = None
+        living = matching if dead is None else matching[~dead[matching]]
+        self.positions: npt.NDArray[np.int64] = living.astype(np.int64)
+        self._graph = graph
+        self._allowed: Dead | None = None
+        self._scan: Scan | None = None
 
     @property
-    def bitmap(self) -> npt.NDArray[np.uint8]:
-        """The same as bits, least first, for a graph."""
-        if self._bitmap is None:
-            mask = np.zeros(self._rows, np.bool_)
+    def bytes(self) -> int:
+        """What it takes in memory, or will."""
+        each = self._graph.code_bytes if len(self.positions) > _SCANNED else 0
+        return (each + 12) * len(self.positions) + 1_000
+
+    def allowed(self) -> Dead:
+        """The same as a mask over all rows."""
+        if self._allowed is None:
+            mask = np.zeros(self._graph.rows, np.bool_)
             mask[self.positions] = True
-            self._bitmap = np.packbits(mask, bitorder="little")
-        return self._bitmap
+            self._allowed = mask
+        return self._allowed
+
+    def nearest(self, queries: Floats, take: int) -> npt.NDArray[np.int64]:
+        """About the ``take`` nearest of these rows for each query (n, d), as (n, c): all of them
+        where they are few."""
+        count = len(self.positions)
+        if count <= max(_SCANNED, take):
+            return np.broadcast_to(self.positions, (len(queries), count))
+        if self._scan is None:
+            self._scan = self._graph.scan_of(self.positions)
+        return self.positions.take(self._scan.nearest(queries, take))
+
+
+class _Kept:
+    """Answers of filters, the last asked for, as many as go into ``most`` bytes."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._size = 0
+        self._chosen: OrderedDict[str, Chosen] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def get(self, key: str, dead: Dead | None) -> Chosen | None:
+        with self._lock:
+            found = self._chosen.get(key)
+            if found is None or found.dead is not dead:
+                return None
+            self._chosen.move_to_end(key)
+            return found
+
+    def matching(self, key: str) -> Positions | None:
+        """What matches, whatever has died since."""
+        with self._lock:
+            found = self._chosen.get(key)
+        return None if found is None else found.matching
+
+    def put(self, key: str, chosen: Chosen) -> None:
+        with self._lock:
+            old = self._chosen.pop(key, None)
+            self._size += chosen.bytes - (old.bytes if old is not None else 0)
+            self._chosen[key] = chosen
+            while self._size > self._most or len(self._chosen) > _KEPT_MOST:
+                _, gone = self._chosen.popitem(last=False)
+                self._size -= gone.bytes
 
 
 class Segment:
     """A segment as it lies in its file: arrays are mapped, the graph is in memory.
 
     ``seqs`` (n), ``checks`` (n), ``vectors`` (n, d) and ``inverted`` (n under cosine, else empty)
-    are by position.
+    are by position; ``beam`` is how wide a search of the graph is by default.
     """
 
     def __init__(self, path: Path, file: SegmentFile, graph: Graph) -> None:
         self.path = path
         self.header: Header = file.header
         self.count = file.header.rows
+        self.beam = file.header.beam
         self.bytes = len(file.data)
         self.graph = graph
         self.seqs: Seqs = file.section("seqs").view("<i8")
@@ -66,13 +124,15 @@ class Segment:
         self.vectors: Floats = (
             file.section("vectors").view("<f4").reshape(self.count, file.header.dimension)
         )
-        self._id_ends: npt.NDArray[np.uint64] = file.section("id_ends").view("<u8")
-        self._ids = file.section("ids")
-        self._metadata_ends: Seqs = file.section("metadata_ends").view("<i8")
-        self._metadata = file.section("metadata")
+        self._mapped: mmap.mmap = file.mapped
+        self._id_starts: Seqs = file.section("id_starts").view("<i8")
+        self._ids_offset = file.header.sections["ids"][0]
+        self._metadata_starts: Seqs = file.section("metadata_starts").view("<i8")
+        self._metadata_offset = file.header.sections["metadata"][0]
+        self._known_ids: list[str | None] = [None] * self.count
         self._columns = Columns(self.count, self._all_metadata)
-        self._chosen: OrderedDict[int, Chosen] = OrderedDict()
-        self._lock = threading.Lock()
+        # As much as the codes of all rows once, so that the values of one field can all be kept.
+        self._kept = _Kept(_KEPT_LEAST + self.count * (graph.code_bytes + 16))
 
     @classmethod
     def open(cls, path: Path, spec: IndexSpec) -> Segment:
@@ -88,121 +148,150 @@ class Segment:
         return cls(path, file, graph)
 
     def ids_at(self, positions: Sequence[int]) -> list[str]:
-        """The ids at positions."""
-        ends, ids = self._id_ends, self._ids
-        return [
-            ids[int(ends[at - 1]) if at else 0 : int(ends[at])].tobytes().decode()
-            for at in positions
-        ]
+        """The ids at positions. Each is decoded once."""
+        known = self._known_ids
+        return [known[at] or self._id(at) for at in positions]
+
+    def _id(self, at: int) -> str:
+        start, stop = self._id_starts[at : at + 2].tolist()
+        id_ = self._known_ids[at] = self._text(self._ids_offset, start, stop).decode()
+        return id_
+
+    def _text(self, offset: int, start: int, stop: int) -> bytes:
+        return self._mapped[offset + start : offset + stop]
 
     def metadata_at(self, positions: Sequence[int]) -> list[bytes | None]:
         """The metadata at positions."""
-        return [self._one_metadata(at) for at in positions]
-
-    def _one_metadata(self, at: int) -> bytes | None:
-        end = int(self._metadata_ends[at])
-        if end < 0:
-            return None
-        before = int(self._metadata_ends[at - 1]) if at else 0
-        return self._metadata[before if before >= 0 else ~before : end].tobytes()
+        where = np.asarray(positions, np.int64)
+        starts = self._metadata_starts.take(where).tolist()
+        stops = self._metadata_starts.take(where + 1).tolist()
+        offset = self._metadata_offset
+        return [
+            self._text(offset, start, stop) if start < stop else None
+            for start, stop in zip(starts, stops, strict=True)
+        ]
 
     def _all_metadata(self) -> Iterator[bytes | None]:
-        data = memoryview(self._metadata.data)
-        start = 0
-        for end in self._metadata_ends.tolist():
-            yield None if end < 0 else bytes(data[start:end])
-            start = end if end >= 0 else ~end
+        for start in range(0, self.count, 4_096):
+            yield from self.metadata_at(range(start, min(start + 4_096, self.count)))
 
-    def select(self, filter_: Filter) -> Positions:
-        """The rows that match, ascending, dead ones too. The array is shared."""
-        return self._columns.select(filter_)
-
-    def choose(self, filter_: Filter, dead: npt.NDArray[np.bool_] | None) -> Chosen:
-        """The rows that match and live; remembered while the same filter is asked."""
-        matching = self.select(filter_)
-        with self._lock:
-            known = self._chosen.get(id(matching))
-            if known is not None and known.matching is matching and known.dead is dead:
-                self._chosen.move_to_end(id(matching))
-                return known
-        chosen = Chosen(self.count, matching, dead)
-        with self._lock:
-            self._chosen[id(matching)] = chosen
-            while len(self._chosen) > _CHOSEN:
-                self._chosen.popitem(last=False)
+    def choose(self, filter_: Filter | None, dead: Dead | None) -> Chosen:
+        """The rows that match and live; remembered while they are asked for. All that live when
+        there is no filter."""
+        # Equal structs are not equal filters: OneOf(path, (1,)) == OneOf(path, (True,)).
+        key = repr(filter_)
+        chosen = self._kept.get(key, dead)
+        if chosen is None:
+            matching = self._kept.matching(key)
+            if matching is None and filter_ is not None:
+                matching = self._columns.select(filter_)
+            elif matching is None:
+                matching = np.arange(self.count, dtype=np.int32)
+            chosen = Chosen(matching, dead, self.graph)
+            self._kept.put(key, chosen)
         return chosen
 
     def rows(self, positions: npt.NDArray[np.int64]) -> Rows:
         """Rows at positions."""
-        at = positions.tolist()
+        starts = self._id_starts.take(positions).tolist()
+        stops = self._id_starts.take(positions + 1).tolist()
         return Rows(
             self.seqs[positions],
             self.checks[positions],
-            self.ids_at(at),
+            [
+                self._text(self._ids_offset, start, stop).decode()
+                for start, stop in zip(starts, stops, strict=True)
+            ],
             self.vectors[positions],
-            self.metadata_at(at),
+            self.metadata_at(positions.tolist()),
         )
 
 
-def write_rows(
-    path: Path,
-    spec: IndexSpec,
-    codes: Codes,
-    batches: Callable[[], Iterable[Rows]],
-    *,
-    stopped: Callable[[], bool],
-    faults: Callable[[str], None],
-    threads: int = 1,
-) -> Segment | None:
-    """A new segment of rows, by ascending number, which ``batches`` gives anew each time it is
-    called; None when ``stopped`` says so meanwhile.
+class Building(NamedTuple):
+    """How a segment is built: what codes it is to have, how many threads may work on it, when to
+    stop, and what is told of named points."""
 
-    Memory: the graph and the rows' ids and numbers, and one batch of vectors at a time. Raises
-    `OSError`; nothing is left then.
+    spec: IndexSpec
+    codes: Codes
+    threads: int
+    stopped: Callable[[], bool]
+    faults: Callable[[str], None]
+
+
+def write_rows(path: Path, batches: Iterable[Rows], how: Building) -> Segment | None:
+    """A new segment of rows, by ascending number; None when it was stopped meanwhile.
+
+    Memory: the graph, the rows' ids and numbers, and one batch; vectors go to the file first and
+    are read from there. Raises `OSError`; nothing is left then.
     """
-    graph = Graph.build(
-        spec.metric, codes, lambda: (rows.vectors for rows in batches()), stopped, threads
-    )
-    if graph is None:
-        return None
-    sections = _sections(spec.metric, batches)
-    sections["graph"] = lambda: [graph.to_bytes().data]
-    header = Header(graph.rows, spec.dimension, spec.metric, codes)
-    write_segment(path, header, sections, faults)
-    return Segment.open(path, spec)
+    writer = SegmentWriter(path)
+    try:
+        with tempfile.TemporaryFile(dir=path.parent) as spool:
+            rows = _Columns(how.spec, spool)
+            writer.section("vectors", rows.vectors(batches, how.stopped))
+            if how.stopped():
+                writer.abandon()
+                return None
+            vectors = writer.written("vectors").view("<f4").reshape(-1, how.spec.dimension)
+            inverted = np.concatenate([np.zeros(0, np.float32), *rows.inverted])
+            built = build(how.spec.metric, how.codes, vectors, inverted, how.stopped, how.threads)
+            if built is None:
+                writer.abandon()
+                return None
+            rows.write(writer)
+        writer.section("graph", [built.graph.to_bytes().data])
+        header = Header(len(vectors), how.spec.dimension, how.spec.metric, built.codes, built.beam)
+        del built, vectors
+        writer.finish(header, how.faults)
+    except BaseException:
+        writer.abandon()
+        raise
+    # Read again: what a graph takes while it grows is more than what it takes in the end.
+    return Segment.open(path, how.spec)
 
 
-def _sections(
-    metric: Metric, batches: Callable[[], Iterable[Rows]]
-) -> dict[str, Callable[[], Iterable[bytes | memoryview]]]:
-    def id_ends() -> Iterator[bytes]:
-        total = 0
-        for rows in batches():
-            ends = total + np.cumsum([len(id_.encode()) for id_ in rows.ids], dtype=np.uint64)
-            total = int(ends[-1]) if len(ends) else total
-            yield ends.astype("<u8").tobytes()
+class _Columns:
+    """What of rows comes after their vectors, as it is collected on the way."""
 
-    def metadata_ends() -> Iterator[bytes]:
-        total = 0
-        for rows in batches():
-            ends = np.empty(len(rows.metadata), "<i8")
-            for at, one in enumerate(rows.metadata):
-                total += len(one or b"")
-                ends[at] = total if one is not None else ~total
-            yield ends.tobytes()
+    def __init__(self, spec: IndexSpec, spool: IO[bytes]) -> None:
+        self._metric: Metric = spec.metric
+        self._spool = spool
+        self.inverted: list[Floats] = []
+        self._seqs: list[Seqs] = []
+        self._checks: list[Checks] = []
+        self._ids: list[bytes] = []
+        self._id_sizes: list[npt.NDArray[np.int64]] = []
+        self._metadata_sizes: list[npt.NDArray[np.int64]] = []
 
-    return {
-        "seqs": lambda: (rows.seqs.astype("<i8").tobytes() for rows in batches()),
-        "checks": lambda: (rows.checks.astype("<u4").tobytes() for rows in batches()),
-        "inverted": lambda: (
-            lengths_inverted(metric, rows.vectors).astype("<f4").tobytes()
-            for rows in (batches() if metric == "cosine" else ())
-        ),
-        "id_ends": id_ends,
-        "ids": lambda: ("".join(rows.ids).encode() for rows in batches()),
-        "metadata_ends": metadata_ends,
-        "metadata": lambda: (
-            b"".join(one for one in rows.metadata if one is not None) for rows in batches()
-        ),
-        "vectors": lambda: (rows.vectors.astype("<f4").tobytes() for rows in batches()),
-    }
+    def vectors(self, batches: Iterable[Rows], stopped: Callable[[], bool]) -> Iterator[memoryview]:
+        for rows in batches:
+            if stopped():
+                return
+            vectors = np.ascontiguousarray(rows.vectors, "<f4")
+            yield vectors.reshape(-1).view(np.uint8).data
+            if self._metric == "cosine":
+                self.inverted.append(lengths_inverted("cosine", vectors))
+            self._seqs.append(rows.seqs)
+            self._checks.append(rows.checks)
+            ids = [id_.encode() for id_ in rows.ids]
+            self._ids.append(b"".join(ids))
+            self._id_sizes.append(np.fromiter(map(len, ids), np.int64, len(ids)))
+            sizes = [len(one) if one else 0 for one in rows.metadata]
+            self._metadata_sizes.append(np.array(sizes, np.int64))
+            self._spool.write(b"".join(one for one in rows.metadata if one))
+
+    def write(self, writer: SegmentWriter) -> None:
+        """The sections between the vectors and the graph."""
+        writer.section("inverted", (one.astype("<f4").data for one in self.inverted))
+        writer.section("seqs", (one.astype("<i8").data for one in self._seqs))
+        writer.section("checks", (one.astype("<u4").data for one in self._checks))
+        writer.section("id_starts", [_starts(self._id_sizes)])
+        writer.section("ids", self._ids)
+        writer.section("metadata_starts", [_starts(self._metadata_sizes)])
+        self._spool.seek(0)
+        writer.section("metadata", iter(lambda: self._spool.read(_PIECE), b""))
+
+
+def _starts(sizes: list[npt.NDArray[np.int64]]) -> bytes:
+    every = np.concatenate([np.zeros(1, np.int64), *sizes])
+    return np.cumsum(every).astype("<i8").tobytes()

@@ -6,20 +6,18 @@ need no lock. When its first rows have been sealed into a segment, a new tail ta
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 
-from stillhouse.vectors.checks import decoded
-from stillhouse.vectors.columns import Columns, Positions
+from stillhouse.vectors.columns import GrowingColumns, Positions
 from stillhouse.vectors.distances import lengths_inverted
-from stillhouse.vectors.filters import Filter, matches
+from stillhouse.vectors.filters import Filter
 from stillhouse.vectors.live import Rows
 from stillhouse.vectors.values import Floats, Metric
 
-BLOCK: Final = 512
-"""Rows that share columns for filters, once they are all there."""
 _FIRST: Final = 64
 
 
@@ -35,7 +33,7 @@ class Tail:
         self.inverted: Floats = np.zeros(0, np.float32)
         self._ids: list[str] = []
         self._metadata: list[bytes | None] = []
-        self._blocks: list[Columns] = []
+        self._columns = GrowingColumns(self._metadata)
 
     def append(self, rows: Rows) -> None:
         """Take rows whose numbers are greater than all before."""
@@ -50,10 +48,6 @@ class Tail:
         self._ids += rows.ids
         self._metadata += rows.metadata
         self.count = end
-        while (len(self._blocks) + 1) * BLOCK <= end:
-            first = len(self._blocks) * BLOCK
-            kept = self._metadata[first : first + BLOCK]
-            self._blocks.append(Columns(BLOCK, kept.copy))
 
     def _grow(self, end: int) -> None:
         """Room for rows to ``end``. Arrays that views hold stay as they are."""
@@ -69,16 +63,7 @@ class Tail:
 
     def select(self, filter_: Filter, length: int) -> Positions:
         """The rows before ``length`` that match, ascending."""
-        found: list[Positions] = []
-        full = length // BLOCK
-        for at in range(full):
-            found.append(self._blocks[at].select(filter_) + np.int32(at * BLOCK))
-        rest = [
-            at
-            for at in range(full * BLOCK, length)
-            if matches(filter_, decoded(self._metadata[at]))
-        ]
-        return np.concatenate([*found, np.array(rest, np.int32)])
+        return self._columns.select(filter_, length)
 
     def ids_at(self, positions: Iterable[int]) -> list[str]:
         """The ids at positions."""
@@ -92,16 +77,16 @@ class Tail:
         """A new tail of the rows from ``first`` on."""
         tail = Tail(self._metric, self.vectors.shape[1])
         if first < self.count:
-            tail.append(self.rows(range(first, self.count)))
+            tail.append(self.rows(np.arange(first, self.count)))
         return tail
 
-    def rows(self, positions: Sequence[int]) -> Rows:
+    def rows(self, positions: npt.NDArray[np.int64]) -> Rows:
         """Rows at ascending positions."""
-        at = np.fromiter(positions, np.int64, len(positions))
+        at = positions.tolist()
         return Rows(
-            self.seqs[at],
-            self.checks[at],
-            self.ids_at(positions),
-            self.vectors[at],
-            self.metadata_at(positions),
+            self.seqs[positions],
+            self.checks[positions],
+            self.ids_at(at),
+            self.vectors[positions],
+            self.metadata_at(at),
         )

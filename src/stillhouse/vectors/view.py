@@ -43,10 +43,9 @@ class Part(NamedTuple):
         """The part with the rows of these numbers (ascending) dead; others do not concern it."""
         mine = self.rows.seqs[: self.length]
         at = np.searchsorted(mine, seqs)
-        at = at[(at < self.length)]
-        seqs_there = mine[at]
-        hit = at[np.isin(seqs_there, seqs, assume_unique=False)]
-        return self.killing(hit)
+        there = at < self.length
+        at = at[there]
+        return self.killing(at[mine[at] == seqs[there]])
 
     def killing(self, positions: npt.NDArray[np.intp]) -> Part:
         """The part with the rows at these positions dead."""

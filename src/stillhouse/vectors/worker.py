@@ -1,7 +1,7 @@
-"""One background thread for all the indexes of a store: seals tails, merges segments.
+"""One background thread for all the indexes of a store: seals tails, joins segments.
 
 Nothing waits for it but `settle`. What fails is logged once and tried again later; searching and
-adding go on without it.
+adding go on without it. There is no thread until there is something to do.
 """
 
 from __future__ import annotations
@@ -17,51 +17,53 @@ from stillhouse.errors import StillhouseError
 
 _log = logging.getLogger(__name__)
 
-_AGAIN_SECONDS: Final = 10.0
+_FAILURES: Final = (OSError, StillhouseError, MemoryError, RuntimeError)
+"""What a full disk, a full memory or faiss may raise."""
 
 
 class Tended(Protocol):
     """Something with work to do in the background."""
 
-    def tend(self, *, quiet: bool) -> bool:
+    def tend(self, *, quiet: bool, waited_for: bool = False) -> bool:
         """Do one piece of work; whether there was any. ``quiet`` says that nobody writes just
-        now, so that work may be done that is worth it only then. Raises `OSError`."""
+        now, so that work may be done that is worth it only then; ``waited_for`` that somebody
+        waits for it, so that it may take all cores. Raises `OSError`."""
         ...
 
 
 class Worker:
-    """See the module. ``quiet_seconds`` without a word make an index quiet."""
+    """See the module. ``quiet_seconds`` without a word make an index quiet; ``again_seconds`` pass
+    before what failed is tried again."""
 
-    def __init__(self, quiet_seconds: float = 2.0) -> None:
+    def __init__(self, quiet_seconds: float = 2.0, again_seconds: float = 10.0) -> None:
         self._quiet = quiet_seconds
+        self._again = again_seconds
         self._bell = threading.Condition()
         self._due: dict[Tended, float] = {}
+        """When an index that somebody wrote to has been quiet for long enough."""
+        self._pressing: dict[Tended, None] = {}
+        """Indexes with work that should not wait until then, in the order they came."""
+        self._failed: dict[Tended, float] = {}
+        """What failed, and when it is to be tried again."""
         self._busy: Tended | None = None
-        self._failed: set[Tended] = set()
-        self._nudged = False
         self._thread: threading.Thread | None = None
         self.closing = False
 
-    def tell(self, index: Tended) -> None:
-        """Something was written to an index: look at it now, and when it has become quiet."""
+    def tell(self, index: Tended, *, pressing: bool = False) -> None:
+        """Something was written to an index: look at it when it has become quiet, or now."""
         with self._bell:
             if self.closing:
                 return
-            first = not self._due
+            wake = not self._due or (pressing and index not in self._pressing)
             self._due[index] = time.monotonic() + self._quiet
+            if pressing:
+                self._pressing[index] = None
             if self._thread is None:
                 self._thread = threading.Thread(
                     target=self._work, name="vector-worker", daemon=True
                 )
                 self._thread.start()
-            elif first:
-                self._bell.notify_all()
-
-    def nudge(self, index: Tended) -> None:
-        """An index has work that should not wait until it is quiet."""
-        with self._bell:
-            if index in self._due:
-                self._nudged = True
+            elif wake:
                 self._bell.notify_all()
 
     def settle(self, index: Tended) -> None:
@@ -70,7 +72,7 @@ class Worker:
         Raises the `OSError` that ended it.
         """
         with self.alone(index):
-            while not self.closing and index.tend(quiet=True):
+            while not self.closing and index.tend(quiet=True, waited_for=True):
                 pass
 
     @contextmanager
@@ -81,7 +83,7 @@ class Worker:
             while self._busy is not None:
                 self._bell.wait()
             self._busy = index
-            self._due.pop(index, None)
+            self._drop(index)
         try:
             yield
         finally:
@@ -92,70 +94,73 @@ class Worker:
     def forget(self, index: Tended) -> None:
         """Stop looking after an index; comes back when no work of it is under way."""
         with self._bell:
-            self._due.pop(index, None)
-            self._failed.discard(index)
+            self._drop(index)
             while self._busy is index:
                 self._bell.wait()
+            self._drop(index)
 
     def close(self) -> None:
         """Stop after the piece of work that is under way; that one stops early where it can."""
         with self._bell:
             self.closing = True
-            self._due.clear()
             self._bell.notify_all()
             thread = self._thread
         if thread is not None:
             thread.join()
 
+    def _drop(self, index: Tended) -> None:
+        self._due.pop(index, None)
+        self._pressing.pop(index, None)
+        self._failed.pop(index, None)
+
     def _work(self) -> None:
         while True:
             with self._bell:
-                while not self.closing and not self._due:
-                    self._bell.wait()
-                if self.closing:
-                    return
-                index, at = min(self._due.items(), key=lambda due: due[1])
-                due = list(self._due)
-            worked = False
-            for one in due:
-                worked = self._tend(one, quiet=False) or worked
-            if worked:
-                continue
-            with self._bell:
-                wait = at - time.monotonic()
-                if wait > 0:
-                    # Whoever rang while the work went on is not heard by waiting.
-                    if not self._rung():
-                        self._bell.wait(wait)
-                    self._nudged = False
-                    continue
-                if self._due.get(index) == at:
-                    del self._due[index]
-            while self._tend(index, quiet=True):
-                pass
+                while True:
+                    if self.closing:
+                        return
+                    index, quiet, wait = self._next(time.monotonic())
+                    if index is not None and self._busy is None:
+                        break
+                    self._bell.wait(None if self._busy is not None else wait)
+                self._busy = index
+                due = self._due.get(index)
+            try:
+                worked = index.tend(quiet=quiet)
+            except _FAILURES as error:
+                self._ended(index, error)
+            else:
+                self._ended(index, None)
+                if not worked:
+                    self._done(index, quiet, due)
 
-    def _rung(self) -> bool:
-        return self.closing or self._nudged
+    def _next(self, now: float) -> tuple[Tended | None, bool, float | None]:
+        """What to do next and whether as when it is quiet; or how long to wait."""
+        for index in self._pressing:
+            if self._failed.get(index, now) <= now:
+                return index, False, None
+        times = [(max(at, self._failed.get(one, at)), one) for one, at in self._due.items()]
+        times += [(self._failed[one], one) for one in self._pressing]
+        if not times:
+            return None, True, None
+        at, index = min(times, key=lambda time: time[0])
+        return (index, True, None) if at <= now else (None, True, at - now)
 
-    def _tend(self, index: Tended, *, quiet: bool) -> bool:
+    def _ended(self, index: Tended, error: Exception | None) -> None:
         with self._bell:
-            while self._busy is not None:
-                self._bell.wait()
-            if self.closing:
-                return False
-            self._busy = index
-        try:
-            worked = index.tend(quiet=quiet)
-            self._failed.discard(index)
-        except (OSError, StillhouseError) as error:
-            if index not in self._failed:
-                _log.error("building segments failed, and is tried again later: %s", error)
-            with self._bell:
-                self._failed.add(index)
-                self._due[index] = time.monotonic() + _AGAIN_SECONDS
-            worked = False
-        finally:
-            with self._bell:
-                self._busy = None
-                self._bell.notify_all()
-        return worked
+            self._busy = None
+            if error is None:
+                self._failed.pop(index, None)
+            else:
+                if index not in self._failed:
+                    _log.error("building segments failed, and is tried again later: %s", error)
+                self._failed[index] = time.monotonic() + self._again
+            self._bell.notify_all()
+
+    def _done(self, index: Tended, quiet: bool, due: float | None) -> None:
+        """There is nothing more to do for an index, unless somebody wrote to it meanwhile."""
+        with self._bell:
+            if not quiet:
+                self._pressing.pop(index, None)
+            elif self._due.get(index) == due:
+                self._due.pop(index, None)
