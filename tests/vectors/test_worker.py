@@ -21,7 +21,7 @@ class Index:
         self.meanwhile: Callable[[], None] = lambda: None
         self.seen_again = threading.Event()
 
-    def tend(self, *, quiet: bool) -> bool:
+    def tend(self, *, quiet: bool, waited_for: bool = False) -> bool:
         self.looks += 1
         if self.looks == 1:
             self.meanwhile()
@@ -47,8 +47,8 @@ def test_closing_while_the_worker_looks_does_not_wait_until_it_is_quiet(index: I
             threading.Event().wait(0.001)
 
     index.meanwhile = meanwhile
-    worker.tell(index)
-    while not index.looks:
+    worker.tell(index, pressing=True)
+    while not worker.closing:
         threading.Event().wait(0.001)
     closing.join(ENOUGH)
     assert not closing.is_alive()
@@ -57,7 +57,7 @@ def test_closing_while_the_worker_looks_does_not_wait_until_it_is_quiet(index: I
 def test_work_that_comes_while_the_worker_looks_is_seen_at_once(index: Index) -> None:
     """A nudge during a look is not lost: the index is looked at again before it is quiet."""
     worker = Worker(quiet_seconds=LONG)
-    index.meanwhile = lambda: worker.nudge(index)
-    worker.tell(index)
+    index.meanwhile = lambda: worker.tell(index, pressing=True)
+    worker.tell(index, pressing=True)
     assert index.seen_again.wait(ENOUGH)
     worker.close()

@@ -122,9 +122,8 @@ class _Algebra:
         if isinstance(filter_, OneOf) and len(filter_.values) == 1:
             # By row already; a list that has a value twice gives its row twice.
             again = found[1:] == found[:-1]
-            if again.any():
-                found = np.delete(found, np.flatnonzero(again))
-            return found.astype(np.int32, copy=False)
+            once: Positions = np.delete(found, np.flatnonzero(again)).astype(np.int32, copy=False)
+            return once
         return np.unique(found).astype(np.int32, copy=False)
 
     def _evaluate(self, filter_: Filter) -> Mask | Positions:

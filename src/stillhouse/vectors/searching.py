@@ -164,7 +164,7 @@ def _ranked(part: Part, asked: Asked, labels: Positions) -> Found:
     """The k nearest of proposed rows (n, c); -1 is none. There are at least k for each query, or
     all that match."""
     # In the order of their numbers, so that what is equally near comes in that order.
-    labels = np.sort(labels, axis=1)
+    labels = np.ascontiguousarray(np.sort(labels, axis=1))
     rows = part.rows
     keys = keys_at(asked.metric, asked.queries, rows.vectors, rows.inverted, labels)
     return _first(part, labels, keys, asked.k)

@@ -160,7 +160,9 @@ class Worker:
     def _done(self, index: Tended, quiet: bool, due: float | None) -> None:
         """There is nothing more to do for an index, unless somebody wrote to it meanwhile."""
         with self._bell:
-            if not quiet:
-                self._pressing.pop(index, None)
-            elif self._due.get(index) == due:
+            if self._due.get(index) != due:
+                return
+            if quiet:
                 self._due.pop(index, None)
+            else:
+                self._pressing.pop(index, None)
