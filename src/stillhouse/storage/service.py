@@ -47,13 +47,17 @@ def open_client(url: str) -> Client:
         )
     prefix = checked_prefix(prefix, url)
     kinds: dict[str, type[Client]] = {"s3": S3Store, "gs": GCSStore, "az": AzureStore}
+    config: dict[str, Any] = {}
+    if scheme.lower() == "s3" and not os.environ.get("AWS_COPY_IF_NOT_EXISTS"):
+        # How S3 itself makes a copy only where none is; R2 and others want a header instead.
+        config["copy_if_not_exists"] = "multipart"
     client: ClientConfig = {"connect_timeout": "5s", "read_timeout": "20s", "timeout": "5min"}
     if _speaks_http():
         client["allow_http"] = True
     retry: RetryConfig = {"max_retries": 4, "retry_timeout": timedelta(seconds=30)}
     try:
         return kinds[scheme.lower()](
-            bucket, prefix=prefix or None, client_options=client, retry_config=retry
+            bucket, prefix=prefix or None, client_options=client, retry_config=retry, **config
         )
     except (*FAILURES, ValueError) as error:
         raise refusal(error, "open the lake", url) from None

@@ -18,6 +18,7 @@ from stillhouse.vectors.store import VectorStore
 from stillhouse.vectors.values import (
     AddResult,
     DeleteResult,
+    EnvelopeInfo,
     Health,
     Hit,
     IndexInfo,
@@ -34,6 +35,7 @@ __all__ = [
     "AddResult",
     "Client",
     "DeleteResult",
+    "EnvelopeInfo",
     "Health",
     "Hit",
     "IndexInfo",

@@ -14,7 +14,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any, get_args, overload
+from typing import TYPE_CHECKING, Any, get_args, overload
 
 import numpy as np
 from msgspec import UNSET
@@ -30,6 +30,7 @@ from stillhouse.vectors.values import (
     AddResult,
     Batch,
     DeleteResult,
+    EnvelopeInfo,
     Floats,
     Health,
     Hit,
@@ -42,7 +43,11 @@ from stillhouse.vectors.values import (
     Metadata,
     Metric,
     OnConflict,
+    SnapshotInfo,
 )
+
+if TYPE_CHECKING:
+    from stillhouse.vectors.snapshots import Snapshots
 
 
 class VectorStore:
@@ -51,9 +56,18 @@ class VectorStore:
     ``data`` is a folder (made when it is missing), a URL (see `stillhouse.vectors.places`) or a
     backend. Raises `VectorLockedError` when another process has the folder, `VectorDamagedError`
     when it is not as it was written.
+
+    ``snapshots`` is where snapshots are kept: a folder or a URL like ``s3://bucket/prefix``; the
+    folder ``snapshots`` of a data folder when it is not given.
     """
 
-    def __init__(self, data: str | Path | Backend, *, limits: Limits | None = None) -> None:
+    def __init__(
+        self,
+        data: str | Path | Backend,
+        *,
+        limits: Limits | None = None,
+        snapshots: str | Path | Snapshots | None = None,
+    ) -> None:
         self.limits = limits or Limits()
         if isinstance(data, str | Path):
             from stillhouse.vectors.places import open_backend
@@ -61,6 +75,10 @@ class VectorStore:
             self.backend: Backend = open_backend(data)
         else:
             self.backend = data
+        folder = getattr(self.backend, "folder", None)
+        if snapshots is None and folder is not None:
+            snapshots = Path(folder) / "snapshots"
+        self._snapshots = snapshots
 
     def __enter__(self) -> VectorStore:
         return self
@@ -269,6 +287,58 @@ class VectorStore:
         target = self.backend.spec(dest)
         refuse_unlike(source, target)
         return self.backend.merge(src, dest, clear_source=clear_source, on_conflict=on_conflict)
+
+    # ---------------------------------------------------------- snapshots and envelopes
+
+    def snapshot(self, name: str) -> SnapshotInfo:
+        """Write a snapshot: one state of the index, whatever is written meanwhile. Raises
+        `VectorFailedError` when the place refuses it: then there is none."""
+        return self._kept().take(self.backend, self._name(name))
+
+    def snapshots(self, name: str) -> list[SnapshotInfo]:
+        """The snapshots of an index, oldest first, also when the index itself is gone."""
+        return self._kept().list(self._name(name))
+
+    def restore(
+        self, name: str, snapshot: str, into: str | None = None, replace: bool = False
+    ) -> int:
+        """Make the index ``into`` (``name`` when it is not given) of a snapshot of ``name``, all
+        or nothing; how many items it has. Raises `VectorConflictError` (``index_exists``) unless
+        ``replace``, `VectorNotFoundError` (``snapshot_not_found``), and `VectorDamagedError`
+        (``envelope_damaged``) before anything is touched."""
+        self._name(name)
+        target = name if into is None else self._name(into, "into")
+        return self._kept().restore(self.backend, name, snapshot, target, replace=replace)
+
+    def delete_snapshot(self, name: str, snapshot: str) -> None:
+        """Remove a snapshot. Raises `VectorNotFoundError` (``snapshot_not_found``)."""
+        self._kept().delete(self._name(name), snapshot)
+
+    def export_file(self, name: str, path: str | Path) -> EnvelopeInfo:
+        """Write an index to a file (docs/envelope.md), whole or not at all."""
+        from stillhouse.vectors.envelope_files import write_envelope
+
+        return write_envelope(self.backend, self._name(name), path)
+
+    def import_file(self, path: str | Path, into: str, replace: bool = False) -> EnvelopeInfo:
+        """Make an index of a file of either version, all or nothing. Raises as `restore`, or
+        `VectorNotFoundError` (``file_not_found``)."""
+        from stillhouse.vectors.envelope_files import read_envelope
+
+        self._name(into, "into")
+        return read_envelope(self.backend, path, into, self.limits, replace=replace)
+
+    def _kept(self) -> Snapshots:
+        """The snapshots, opened when they are first asked for."""
+        if self._snapshots is None:
+            raise VectorRequestError(
+                [("snapshots", "have no place here; open the store with a folder or a URL")]
+            )
+        if isinstance(self._snapshots, str | Path):
+            from stillhouse.vectors.snapshots import Snapshots
+
+            self._snapshots = Snapshots(self._snapshots, limits=self.limits)
+        return self._snapshots
 
     def _name(self, name: str, field: str = "name") -> str:
         return checks.check_name(name, self.limits, field)

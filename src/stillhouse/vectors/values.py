@@ -122,17 +122,32 @@ class MergeResult(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class SnapshotInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """An index written down as it stood at one moment. ``id`` names it beside the index's other
-    snapshots; ``bytes`` and ``sha256`` are of the envelope; ``created_at`` is UTC, ISO 8601."""
+    """A snapshot of an index: an envelope at the snapshots' place.
+
+    Ids sort by time. ``created_at`` is UTC as ISO text, ``sha256`` of all bytes but the last 36.
+    ``damaged`` says why it cannot be restored, as far as its two ends tell: what lies between is
+    read when it is restored. What a damaged one does not tell is left as it is here.
+    """
 
     id: str
     index: str
-    dimension: int
-    metric: Metric
-    items: int
+    dimension: int = 0
+    metric: Metric | None = None
+    items: int = 0
     bytes: int
-    sha256: str
-    created_at: str
+    sha256: str = ""
+    created_at: str = ""
+    damaged: str = ""
+
+
+class EnvelopeInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """A file that an index went to or came from. ``left_out`` counts the vectors of a version-1
+    envelope that have no metadata, and so were not seen (SPEC V3)."""
+
+    index: str
+    version: int
+    items: int
+    left_out: int = 0
 
 
 class Health(msgspec.Struct, frozen=True):

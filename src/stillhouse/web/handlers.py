@@ -226,14 +226,14 @@ async def snapshot(service: Service, call: Call) -> Reply:
     """POST …/snapshot"""
     name = check_name(call.values[0], service.limits)
     await _read(service, call, _snapshot)
-    return _ok(await service.long.run(service.store.snapshot, name), 201)  # type: ignore[attr-defined]
+    return _ok(await service.long.run(service.store.snapshot, name), 201)
 
 
 async def snapshots(service: Service, call: Call) -> Reply:
     """GET …/snapshot"""
     name = check_name(call.values[0], service.limits)
     query_values(call, ())
-    found = await service.long.run(service.store.snapshots, name)  # type: ignore[attr-defined]
+    found = await service.long.run(service.store.snapshots, name)
     return _ok(wire.SnapshotList(found))
 
 
@@ -244,7 +244,7 @@ async def restore(service: Service, call: Call) -> Reply:
 
     def work() -> Reply:
         store = service.store
-        items = store.restore(name, body.snapshot, body.into, body.replace)  # type: ignore[attr-defined]
+        items = store.restore(name, body.snapshot, body.into, body.replace)
         return _ok(wire.Restored(store.describe(body.into or name), items))
 
     return await service.long.run(work)

@@ -53,6 +53,7 @@ CODES: Final[dict[str, tuple[int, str]]] = {
     "invalid_filter": (422, "The filter is off"),
     "limit_exceeded": (422, "It is more than is allowed at once"),
     "envelope_damaged": (422, "The snapshot is not what was written"),
+    "envelope_version": (422, "The snapshot is of a newer version"),
     "headers_too_large": (431, "The headers are too large"),
     "internal": (500, "Something broke within"),
     "damaged": (500, "What is on disk is not what was written"),

@@ -186,7 +186,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         {200: (wire.Restored, "The index, and how many items it has.")},
         wire.RestoreBody,
         '{"snapshot": "SNAPSHOT-ID", "into": "restored"}',
-        (*_NAMED, "snapshot_not_found", "index_exists", "envelope_damaged"),
+        (*_NAMED, "snapshot_not_found", "index_exists", "envelope_damaged", "envelope_version"),
     ),
     Route(
         "GET",
