@@ -253,7 +253,7 @@ def test_metadata_that_json_would_change_is_refused(metadata: Any, told: str) ->
 def test_what_no_json_can_say_is_refused() -> None:
     """Text that is no Unicode is refused by field, and not sent."""
     client = Script().client()
-    with pytest.raises(VectorRequestError, match="filter: has text that is no valid Unicode"):
+    with pytest.raises(VectorRequestError, match=r"filter\.a: has text that is no valid Unicode"):
         client.delete("docs", filter={"a": "\ud800"})
     with pytest.raises(VectorRequestError, match="ids: has text that is no valid Unicode"):
         client.delete("docs", ["\ud800"])

@@ -162,6 +162,26 @@ _add("vectors ids", "Vectors", vectors.ids, "stillhouse vectors ids docs")
 _add("vectors delete", "Vectors", vectors.delete, "stillhouse vectors delete docs b")
 _add("vectors merge", "Vectors", vectors.merge, "stillhouse vectors merge fresh docs")
 _add("vectors drop", "Vectors", vectors.drop, "stillhouse vectors drop fresh --yes")
+_add("vectors snapshot", "Vectors", vectors_keep.snapshot, "stillhouse vectors snapshot docs")
+_add(
+    "vectors snapshots",
+    "Vectors",
+    vectors_keep.list_snapshots,
+    "stillhouse vectors snapshots docs",
+)
+_add(
+    "vectors restore",
+    "Vectors",
+    vectors_keep.restore,
+    "stillhouse vectors restore docs latest --into docs2",
+)
+_add("vectors export", "Vectors", vectors_keep.export, "stillhouse vectors export docs docs.shv")
+_add(
+    "vectors import",
+    "Vectors",
+    vectors_keep.import_,
+    "stillhouse vectors import docs.shv --into docs3",
+)
 _add("vectors rebuild", "Vectors", vectors_keep.rebuild, "stillhouse vectors rebuild docs")
 _add("serve", "Vectors", serve.serve, "stillhouse serve --data vectors --port 7700")
 

@@ -1,15 +1,139 @@
-"""The command that looks after a folder of vector indexes: rebuild."""
+"""The commands that keep vector indexes: snapshots, files to carry away, rebuilding."""
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
 from stillhouse.cli import output
 from stillhouse.cli.options import Json
-from stillhouse.cli.vectors_options import DATA, check_folder_there, is_url
-from stillhouse.errors import UsageError
+from stillhouse.cli.vectors_options import (
+    DATA,
+    Data,
+    KeyFile,
+    Name,
+    Snapshots,
+    Url,
+    check_folder_there,
+    is_url,
+    open_service,
+    open_store,
+)
+from stillhouse.errors import UsageError, VectorNotFoundError
+from stillhouse.vectors import VectorService
+
+LATEST: Final = "latest"
+Replace = Annotated[
+    bool, typer.Option("--replace", help="Give up the index of that name that is there.")
+]
+
+
+def snapshot(
+    name: Name,
+    snapshots: Snapshots = None,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> int:
+    """Write an index down as it stands, to where snapshots are kept."""
+    with open_service(data, url, key_file, snapshots=snapshots) as service:
+        made = service.snapshot(name)
+    if json:
+        output.emit({"schema_version": 1, "snapshot": made})
+    else:
+        size = output.number(made.bytes, "byte")
+        output.say(f"snapshot {made.id}: {output.number(made.items, 'item')}, {size}")
+    return 0
+
+
+def list_snapshots(
+    name: Name,
+    snapshots: Snapshots = None,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> int:
+    """The snapshots of an index, oldest first. Exit code 1 when there is none."""
+    with open_service(data, url, key_file, snapshots=snapshots) as service:
+        found = service.snapshots(name)
+    if json:
+        output.emit({"schema_version": 1, "index": name, "snapshots": found})
+    elif found:
+        rows = [(one.id, one.created_at, one.items, one.bytes) for one in found]
+        output.table(f"Snapshots of {name}", ["snapshot", "made at", "items", "bytes"], rows, 2)
+    else:
+        output.say(f"no snapshots of {name}: `stillhouse vectors snapshot` makes one")
+    return 0 if found else 1
+
+
+def restore(
+    name: Name,
+    snapshot: Annotated[
+        str, typer.Argument(metavar="SNAPSHOT", help="Its id, as `snapshots` lists it, or latest.")
+    ],
+    into: Annotated[
+        str | None,
+        typer.Option("--into", metavar="NAME", help="Restore as this index (default: the same)."),
+    ] = None,
+    replace: Replace = False,
+    snapshots: Snapshots = None,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> int:
+    """Make an index of a snapshot: whole, or not at all."""
+    with open_service(data, url, key_file, snapshots=snapshots, make=bool(snapshots)) as service:
+        if snapshot == LATEST:
+            snapshot = _latest(service, name)
+        items = service.restore(name, snapshot, into, replace)
+    target = name if into is None else into
+    if json:
+        output.emit({"schema_version": 1, "index": target, "snapshot": snapshot, "items": items})
+    else:
+        output.say(f"restored {output.number(items, 'item')} into {target} from {snapshot}")
+    return 0
+
+
+def export(
+    name: Name,
+    file: Annotated[str, typer.Argument(metavar="FILE", help="The file to write.")],
+    data: Data = None,
+    json: Json = False,
+) -> int:
+    """Write an index to a file, to carry it elsewhere. A file that is there is replaced."""
+    with open_store(data) as store:
+        done = store.export_file(name, file)
+    if json:
+        output.emit({"schema_version": 1, "file": file, "exported": done})
+    else:
+        output.say(f"exported {output.number(done.items, 'item')} of {name} to {file}")
+    return 0
+
+
+def import_(
+    file: Annotated[str, typer.Argument(metavar="FILE", help="A file that export wrote.")],
+    into: Annotated[str, typer.Option("--into", metavar="NAME", help="The index to make.")],
+    replace: Replace = False,
+    data: Data = None,
+    json: Json = False,
+) -> int:
+    """Make an index of a file, whole or not at all. Files of version 1 are read, too."""
+    with open_store(data, make=True) as store:
+        done = store.import_file(file, into, replace)
+    if json:
+        output.emit({"schema_version": 1, "file": file, "imported": done})
+        return 0
+    output.say(f"imported {output.number(done.items, 'item')} into {into} from {file}")
+    if done.left_out:
+        output.note(
+            f"{output.number(done.left_out, 'vector')} had no metadata: a file of version 1 tells "
+            "of ids in its metadata alone"
+        )
+    return 0
 
 
 def rebuild(
@@ -44,3 +168,10 @@ def rebuild(
             f"rebuilt {len(done):,} {'index' if len(done) == 1 else 'indexes'}: {', '.join(done)}"
         )
     return 0
+
+
+def _latest(service: VectorService, name: str) -> str:
+    found = service.snapshots(name)
+    if not found:
+        raise VectorNotFoundError(f"there is no snapshot of {name!r}", code="snapshot_not_found")
+    return found[-1].id

@@ -40,6 +40,14 @@ KeyFile = Annotated[
     str | None,
     typer.Option("--api-key-file", metavar="FILE", help="File with the server's API key."),
 ]
+Snapshots = Annotated[
+    str | None,
+    typer.Option(
+        "--snapshots",
+        metavar="DIR",
+        help="Where snapshots are kept: a folder or s3://bucket/prefix (default: DIR/snapshots).",
+    ),
+]
 Name = Annotated[str, typer.Argument(metavar="NAME", help="The index.")]
 
 
@@ -48,28 +56,32 @@ def open_service(
     url: str | None,
     key_file: str | None,
     *,
+    snapshots: str | None = None,
     make: bool = False,
 ) -> VectorService:
     """The server or the store that the options name; whoever opens it closes it."""
     if url is None:
         if key_file is not None:
             raise UsageError("--api-key-file is for a server", way_out="Give its --url too.")
-        return open_store(data, make=make)
-    if data is not None:
-        raise UsageError("--data and --url do not go together: a server has its own")
+        return open_store(data, snapshots=snapshots, make=make)
+    for option, given in (("--data", data), ("--snapshots", snapshots)):
+        if given is not None:
+            raise UsageError(f"{option} and --url do not go together: a server has its own")
     from stillhouse.vectors import Client  # needs an extra
 
     return Client(url, api_key=None if key_file is None else read_key(key_file))
 
 
-def open_store(data: str | None, *, make: bool = False) -> VectorStore:
+def open_store(
+    data: str | None, *, snapshots: str | None = None, make: bool = False
+) -> VectorStore:
     """The store in a folder or a database."""
     where = data or DATA
     if where == "memory:":
         raise UsageError("what is in memory ends with the command", way_out="Give a folder.")
     if not make:
         check_folder_there(where)
-    return VectorStore(where)
+    return VectorStore(where, snapshots=snapshots)
 
 
 def is_url(where: str) -> bool:

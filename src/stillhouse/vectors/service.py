@@ -2,7 +2,8 @@
 (`stillhouse.vectors.VectorStore`) or behind a server (`stillhouse.vectors.Client`).
 
 Both give the same answers and raise the same errors, so code that takes a `VectorService` does
-not care which it has. Beyond this a store counts, and a client adds more than one batch.
+not care which it has. Beyond this a store counts, exports and imports, and a client adds more
+than one batch.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ from stillhouse.vectors.values import (
     Metadata,
     Metric,
     OnConflict,
+    SnapshotInfo,
 )
 
 
@@ -116,6 +118,21 @@ class VectorService(Protocol):
         on_conflict: OnConflict = "skip",
     ) -> MergeResult:
         """Bring the items of ``src`` into ``dest`` (SPEC V4)."""
+        ...
+
+    def snapshot(self, name: str) -> SnapshotInfo:
+        """Write an index down as it stands now, to where snapshots are kept."""
+        ...
+
+    def snapshots(self, name: str) -> list[SnapshotInfo]:
+        """The snapshots of an index, oldest first."""
+        ...
+
+    def restore(
+        self, name: str, snapshot: str, into: str | None = None, replace: bool = False
+    ) -> int:
+        """Make an index (``into``, or the one of that name) of a snapshot of ``name``; how many
+        items it has. One that is there is only given up with ``replace``."""
         ...
 
     def health(self) -> Health:
