@@ -44,6 +44,7 @@ recall by 0.001."""
 BEAM: Final = 64
 """Candidates that a search keeps (efSearch), when neither the caller nor the segment says more."""
 _WIDEST: Final = 1_024
+"""A graph that needs more is not searched: looking at every row is about as fast, and exact."""
 _CHUNK: Final = 2_048
 _FINER: Final[dict[Codes, Codes | None]] = {"int8": "fp16", "fp16": "float32", "float32": None}
 
@@ -259,13 +260,15 @@ def _codes_tell(flat: Any, probes: _Probes) -> bool:
 
 
 def _beam(graph: Graph, probes: _Probes) -> int:
+    """The beam that finds the probes' neighbours; that of all rows, which is no search of a graph
+    any more, where none does."""
     beam = BEAM
-    while beam < _WIDEST:
+    while beam < graph.rows:
         found = graph.nearest(probes.queries, min(_TAKE + 1, graph.rows), beam)
         if _recall(probes, found) >= _GRAPH_FINDS:
-            break
-        beam *= 2
-    return beam
+            return beam
+        beam = beam * 2 if beam < _WIDEST else graph.rows
+    return max(beam, BEAM)
 
 
 def _blocks(metric: Metric, vectors: Floats) -> Iterator[Floats]:

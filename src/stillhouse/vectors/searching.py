@@ -202,9 +202,12 @@ def _of_all(part: Part, asked: Asked) -> Found:
     step = queries_at_once(part.length)
     found = []
     for start in range(0, len(asked.queries), step):
-        keys = keys_of_all(asked.metric, asked.queries[start : start + step], vectors, inverted)
+        some = asked._replace(queries=asked.queries[start : start + step])
+        keys = keys_of_all(asked.metric, some.queries, vectors, inverted)
         order = nearest_first(keys, min(asked.k, part.length))
-        found.append((order.astype(np.int64), np.take_along_axis(keys, order, 1)))
+        # Keys of equal vectors are equal only from one kernel, and other parts use this one.
+        best = _ranked(part, some, order.astype(np.int64, copy=False))
+        found.append((best.positions, best.keys))
     return Found(part, *_stacked(found))
 
 

@@ -65,7 +65,7 @@ class Chosen:
         where they are few."""
         count = len(self.positions)
         if count <= max(_SCANNED, take):
-            return np.broadcast_to(self.positions, (len(queries), count))
+            return np.tile(self.positions, (len(queries), 1))
         if self._scan is None:
             self._scan = self._graph.scan_of(self.positions)
         return self.positions.take(self._scan.nearest(queries, take))
