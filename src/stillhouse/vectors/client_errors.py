@@ -65,7 +65,7 @@ def error_of(answer: Answer, where: str) -> VectorError:
         return foreign(f"answered {answer.status} with {answer.kind or 'nothing'}", where)
     code, detail = problem.code, problem.detail or problem.title or problem.code
     match answer.status:
-        case 400 | 413 | 415 | 422 if not code.endswith("damaged"):
+        case 400 | 413 | 415 | 422 if not _is_damage(code):
             return _request_error(answer.status, problem, detail)
         case 401 | 403:
             return VectorError(
@@ -83,11 +83,15 @@ def error_of(answer: Answer, where: str) -> VectorError:
         case 503 | 507:
             return VectorFailedError(detail, code=code)
     named = f" (request id {problem.request_id})" if problem.request_id else ""
-    if code.endswith("damaged"):
+    if _is_damage(code):
         told = detail if answer.status < 500 else detail.removesuffix(".") + named
         return VectorDamagedError(told, code=code)
     told = f"the server failed: {detail}" if answer.status >= 500 else detail
     return VectorError(told.removesuffix(".") + named, code=code, where=where)
+
+
+def _is_damage(code: str) -> bool:
+    return code.endswith("damaged") or code == "envelope_version"
 
 
 def _request_error(status: int, problem: _Problem, detail: str) -> VectorRequestError:

@@ -6,6 +6,7 @@ over another.
 
 from __future__ import annotations
 
+import fcntl
 import os
 import secrets
 from collections.abc import Callable, Iterator
@@ -139,20 +140,38 @@ class FolderPlace:
         temporary = f"{full}/{TEMP_PREFIX}{os.getpid()}-{secrets.token_hex(8)}{TEMP_SUFFIX}"
         try:
             make_folders(full)
-            sweep(full)
-            sink = FileSink(open_new(temporary, durable=True), full)
+            with _alone(full):
+                handle = open_new(temporary, durable=True)
         except OSError as error:
             raise disk_error(error, "write a snapshot into", full) from None
+        # The lock that tells sweepers of a living writer outlasts the sink, which closes first.
+        lock = os.dup(handle)
+        sink = FileSink(handle, full)
         try:
             yield _FolderDraft(sink, temporary, self._full, self._faults)
         finally:
             sink.abandon()
             with suppress(FileNotFoundError):
                 os.unlink(temporary)
+            os.close(lock)
 
     def _full(self, path: str) -> str:
         found = self._store.local_path(path)
         return os.path.abspath(found or path)
+
+
+@contextmanager
+def _alone(folder: str) -> Iterator[None]:
+    """Sweep what killed writers left, and let no other sweep before the block ends: until a new
+    draft is locked it looks like one of theirs."""
+    handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        with suppress(OSError):  # Some network file systems lock no folders: nothing is swept.
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            sweep(folder)
+        yield
+    finally:
+        os.close(handle)
 
 
 class _FolderDraft:

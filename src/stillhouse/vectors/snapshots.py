@@ -147,7 +147,7 @@ class Snapshots:
             self._place.delete(path)
 
     def _path(self, name: str, snapshot: str) -> str:
-        if _ID.fullmatch(snapshot):
+        if _ID.fullmatch(str(snapshot)):
             path = f"{folder_of(name)}/{snapshot}{_SUFFIX}"
             with told():
                 if self._place.stat(path) is not None:
