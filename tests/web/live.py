@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
+from uvicorn.server import ServerState
 
 from stillhouse.vectors import Limits, VectorStore
 from stillhouse.vectors.filters import Filter
@@ -55,7 +56,7 @@ class TroubledBackend(MemoryBackend):
         ef: int | None,
         include: frozenset[Include],
     ) -> list[Hits]:
-        self.before("search")
+        self.before("search" if len(queries) == 1 else "search_many")
         return super().search(name, queries, k, filter_, ef, include)
 
     def delete_matching(self, name: str, filter_: Filter) -> int:
@@ -104,7 +105,10 @@ class Answer(NamedTuple):
 class Live:
     """A running service and a client of it."""
 
-    def __init__(self, service: Service, address: tuple[str, int], log: StringIO) -> None:
+    def __init__(
+        self, service: Service, address: tuple[str, int], log: StringIO, state: ServerState
+    ) -> None:
+        self.state = state
         self.service = service
         self.store = service.store
         self.address = address
@@ -194,7 +198,7 @@ def running(
     thread = threading.Thread(target=live.run, kwargs={"sockets": [bound]})
     thread.start()
     try:
-        yield Live(service, bound.getsockname()[:2], log)
+        yield Live(service, bound.getsockname()[:2], log, live.server_state)
     finally:
         live.should_exit = True
         thread.join(PATIENCE)
@@ -209,6 +213,7 @@ class Direct:
 
     def __init__(self, backend: MemoryBackend | None = None, limits: Limits | None = None) -> None:
         self.log = StringIO()
+        self.left: list[dict[str, Any]] = []
         logger = make_log(self.log, console=False)
         store = VectorStore(backend or MemoryBackend(), limits=limits)
         self.service = Service(store, ServeOptions(), lambda error: None)
@@ -217,7 +222,7 @@ class Direct:
     def ask(self, method: str, path: str, messages: Sequence[dict[str, Any]]) -> Answer | None:
         """What is answered to these messages of a body; None when nothing is."""
         sent: list[Any] = []
-        pending = [*messages, {"type": "http.disconnect"}]
+        self.left = pending = [*messages, {"type": "http.disconnect"}]
         raw, _, query = path.partition("?")
         scope = {
             "type": "http",

@@ -94,7 +94,7 @@ def test_slow_work_does_not_stop_searches(method: str, path: str, body: Any) -> 
 
 def test_slow_searches_do_not_stop_writes() -> None:
     """And the other way round, batch searches among them."""
-    gate = Gate("search")
+    gate = Gate("search", "search_many")
     with running(TroubledBackend(gate)) as live:
         fill(live)
         waiting = held(gate, live, 2, lambda: live.post("docs/search", {"vectors": [ONE, ONE]}))
@@ -103,6 +103,19 @@ def test_slow_searches_do_not_stop_writes() -> None:
         assert live.post("docs/add", {"items": items}).status == 200
         assert live.ask("DELETE", f"{BASE}/docs/items/y").status == 204
         assert live.ask("GET", "/livez").status == 200
+        gate.opened.set()
+        assert {one.result(PATIENCE).status for one in waiting} == {200}
+
+
+def test_batches_do_not_stop_single_searches() -> None:
+    """Though there be a single thread for these."""
+    gate = Gate("search_many")
+    with running(TroubledBackend(gate), options=ServeOptions(search_threads=1)) as live:
+        fill(live)
+        waiting = held(gate, live, 2, lambda: live.post("docs/search", {"vectors": [ONE, ONE]}))
+        for _ in range(3):
+            body = {"vector": ONE, "filter": {"lang": "en"}}
+            assert live.post("docs/search", body).status == 200
         gate.opened.set()
         assert {one.result(PATIENCE).status for one in waiting} == {200}
 

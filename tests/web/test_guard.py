@@ -141,10 +141,13 @@ def test_a_file_that_has_become_unusable_leaves_the_old_keys(keys: Path) -> None
     told: list[str] = []
     who = guard.Keys(keys, lambda event, words: told.append(event))
     keys.write_text("# nothing\n")
-    for _ in range(2):
+    for _ in range(3):
         assert refused(aged(who), api_key=KEY) == ""
+    assert told == ["keys_unusable"]
     keys.unlink()
-    assert refused(aged(who), api_key=KEY) == ""
+    for _ in range(3):
+        assert refused(aged(who), api_key=KEY) == ""
+    assert told == ["keys_unusable"] * 2
     keys.write_text("back\n")
     keys.chmod(0o600)
     assert refused(aged(who), api_key="back") == ""

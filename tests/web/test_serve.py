@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from stillhouse.web import server
+from stillhouse.web.options import ServeOptions
 from tests.runs import Command, environment
 from tests.web.live import BASE, PATIENCE
 
@@ -92,6 +94,15 @@ def test_it_serves_until_it_is_told_to_stop(number: int) -> None:
         assert events[0] == "listening"
         assert events[-1] == "stopped"
         assert events.count("request") == 2
+
+
+def test_a_signal_before_the_server_listens_is_not_lost() -> None:
+    """It ends as soon as it has begun, and the process lives to close its store."""
+    app: Any = None
+    made = server.make_server(app, ServeOptions())
+    with server.in_order(made):
+        signal.raise_signal(signal.SIGTERM)
+    assert made.should_exit
 
 
 def test_what_is_under_way_is_finished_before_it_stops() -> None:

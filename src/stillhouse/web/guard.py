@@ -50,7 +50,7 @@ class Keys:
         self._path = path
         self._tell = tell
         # Looked at before it is read: what changes in between is seen the next time.
-        self._seen = _stamp(path) if path.exists() else None
+        self._seen = _stamp(path)
         self._digests = _read(path)
         self._next = seconds() + _LOOK_AGAIN
         if problem := exposed(path):
@@ -77,16 +77,14 @@ class Keys:
 
     def _look(self) -> None:
         self._next = seconds() + _LOOK_AGAIN
+        stamp = _stamp(self._path)
+        if stamp == self._seen:
+            return
+        self._seen = stamp
         try:
-            stamp = _stamp(self._path)
-            if stamp == self._seen:
-                return
-            self._seen = stamp
             self._digests = _read(self._path)
-        except (OSError, UsageError) as error:
-            if self._seen is not None:
-                self._seen = None
-                self._tell("keys_unusable", f"{error}; the old keys stay in force")
+        except UsageError as error:
+            self._tell("keys_unusable", f"{error}; the old keys stay in force")
             return
         self._tell("keys_read", f"{len(self._digests)} keys from {self._path}")
         if problem := exposed(self._path):
@@ -154,8 +152,12 @@ def _given(call: Call) -> bytes:
     return call.headers.get(b"api-key", b"").strip()
 
 
-def _stamp(path: Path) -> tuple[int, int, int]:
-    status = os.stat(path)
+def _stamp(path: Path) -> tuple[int, int, int] | None:
+    """What changes when a file does; None where there is none."""
+    try:
+        status = os.stat(path)
+    except OSError:
+        return None
     return status.st_ino, status.st_size, status.st_mtime_ns
 
 

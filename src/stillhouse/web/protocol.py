@@ -42,6 +42,7 @@ class BoundedProtocol(HttpToolsProtocol):
         self._pieces = 0
         self._hurry: TimerHandle | None = None
         self._refused = False
+        self._lost = False
         self._unread = -1
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
@@ -52,6 +53,7 @@ class BoundedProtocol(HttpToolsProtocol):
             self._hurry_up()
 
     def connection_lost(self, exc: Exception | None) -> None:
+        self._lost = True
         self._calm_down()
         super().connection_lost(exc)
 
@@ -117,16 +119,26 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def timeout_keep_alive_handler(self) -> None:
         """An answer that is not read holds its memory: without progress the connection ends."""
-        waiting = self.transport.get_write_buffer_size()
-        if not waiting:
-            super().timeout_keep_alive_handler()
-        elif waiting == self._unread:
-            self.transport.abort()
+        if self.transport.get_write_buffer_size():
+            self._until_read()
         else:
-            self._unread = waiting
-            self.timeout_keep_alive_task = self.loop.call_later(
-                self.timeout_keep_alive, self.timeout_keep_alive_handler
-            )
+            super().timeout_keep_alive_handler()
+
+    def on_response_complete(self) -> None:
+        super().on_response_complete()
+        if self.transport.is_closing():
+            self._until_read()
+
+    def _until_read(self) -> None:
+        """Look again and again; closing alone waits for a reader for ever."""
+        if self._lost:
+            return
+        waiting = self.transport.get_write_buffer_size()
+        if waiting and waiting == self._unread:
+            self.transport.abort()
+            return
+        self._unread = waiting
+        self.loop.call_later(self.timeout_keep_alive, self._until_read)
 
     def _answering(self) -> bool:
         """Whether an answer is under way."""
@@ -156,6 +168,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
+        self._until_read()
         if self._answering():
             self.transport.close()
             return

@@ -91,7 +91,7 @@ def serve(
     service = Service(store, options, lambda error: log.error("late", exc_info=error))
     with closing(service), _uvicorn_says(log), closing(bound):
         server = make_server(App(service, guard, log), options)
-        with _in_order(server):
+        with in_order(server):
             server.config.load()
             listening(address_of(bound))
             server.run(sockets=[bound])
@@ -119,7 +119,7 @@ def make_server(app: App, options: ServeOptions) -> uvicorn.Server:
 
 
 @contextmanager
-def _in_order(server: uvicorn.Server) -> Iterator[None]:
+def in_order(server: uvicorn.Server) -> Iterator[None]:
     """Signals end the server and not the process: uvicorn raises them again once it has stopped,
     and then they do nothing."""
 
