@@ -11,6 +11,7 @@ truth. This module says what each operation means in rows.
 
 from __future__ import annotations
 
+import logging
 import shutil
 import sqlite3
 import threading
@@ -47,10 +48,12 @@ from stillhouse.vectors.values import (
     Status,
 )
 from stillhouse.vectors.worker import Worker
-from stillhouse.vectors.writer import Transaction, Writer
+from stillhouse.vectors.writer import Transaction, Writer, WriterLimits
 
 _BATCH: Final = 1_000
 _PURGE: Final = 5_000
+
+_log = logging.getLogger(__name__)
 
 
 def nothing(point: str) -> None:
@@ -58,9 +61,13 @@ def nothing(point: str) -> None:
 
 
 class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How a folder is used. ``faults`` is called at named points of writing; tests stop there."""
+    """How a folder is used. ``merge_batch`` items of a merge move in one transaction. ``faults``
+    is called at named points of writing; tests stop there. ``registry`` replaces the look-up of
+    indexes; tests have it fail."""
 
     search: SearchOptions = SearchOptions()
+    writer: WriterLimits = WriterLimits()
+    merge_batch: int = 1_000
     faults: Callable[[str], None] = nothing
     registry: Registry | None = None
 
@@ -86,20 +93,23 @@ class LocalBackend:
         self._closing = threading.Lock()
         try:
             for kept in self._opened.indexes:
-                entry = self._open_index(kept.number, kept.spec)
-                self._registry.put(entry)
+                live = self._opened.live.pop(kept.number, truth.NOTHING)
+                self._registry.put(self._open_index(kept.number, kept.spec, live))
         except BaseException:
             self._worker.close()
             self._opened.close()
             raise
         self._writer = Writer(
-            self._opened.connection, self._opened.mark, self._opened.path, self._faults
+            self._opened.connection,
+            self._opened.mark,
+            self._opened.path,
+            self._faults,
+            self._options.writer,
         )
         for number in self._opened.leftovers:
             self._purge(number)
 
-    def _open_index(self, number: int, spec: IndexSpec) -> Entry:
-        live = self._opened.live.pop(number, None)
+    def _open_index(self, number: int, spec: IndexSpec, live: truth.Scanned | None) -> Entry:
         reader = self._readers.truth(number, spec.dimension, live)
         folder = self.folder / "segments" / str(number)
         options = msgspec.structs.replace(self._options.search, worker=self._worker)
@@ -126,20 +136,20 @@ class LocalBackend:
             with suppress(VectorNotFoundError):
                 refuse_other(self._registry.find(spec.name).spec, spec)
                 return False
-            entry = self._make(transaction, spec)
+            entry = self._make(transaction, spec, spec.name)
             transaction.later(lambda: self._registry.put(entry))
             return True
 
         # Two who create the same at once: the second must see the first.
         return self._writer.do(run, sees_all=True)
 
-    def _make(self, transaction: Transaction, spec: IndexSpec, name: str | None = None) -> Entry:
-        """A new index in the truth, and its empty search. ``name`` is what it has at first."""
-        number = truth.take_number(transaction.connection, "next_index")
-        first = spec if name is None else msgspec.structs.replace(spec, name=name)
+    def _make(self, transaction: Transaction, spec: IndexSpec, name: str) -> Entry:
+        """A new index in the truth, with the name it has at first, and its empty search."""
+        number = transaction.next_index()
+        first = msgspec.structs.replace(spec, name=name)
         truth.put_index(transaction.connection, truth.Kept(number, first, 0, 0))
         shutil.rmtree(self.folder / "segments" / str(number), ignore_errors=True)
-        return self._open_index(number, spec)
+        return self._open_index(number, spec, truth.NOTHING)
 
     def drop(self, name: str) -> None:
         def run(transaction: Transaction) -> Entry:
@@ -149,7 +159,7 @@ class LocalBackend:
             return entry
 
         entry = self._writer.do(run, sees_all=True)
-        self._faults("drop:named")
+        self._faults("drop:unnamed")
         entry.search.close()
         self._purge(entry.number)
 
@@ -160,14 +170,16 @@ class LocalBackend:
         truth.put_index(transaction.connection, kept._replace(spec=unnamed))
 
     def _purge(self, number: int) -> None:
-        """Remove the rows of an index without a name, then the index, then its segments."""
-        while self._writer.do(lambda within: truth.purge(within.connection, number, _PURGE)):
-            self._faults("purge:some")
-
-        def forget(transaction: Transaction) -> None:
-            transaction.connection.execute("DELETE FROM indexes WHERE number = ?", (number,))
-
-        self._writer.do(forget)
+        """Remove the rows of an index without a name, then the index, then its segments. It is
+        gone already: what cannot be removed now goes at the next opening."""
+        try:
+            while self._writer.do(lambda within: truth.purge(within.connection, number, _PURGE)):
+                self._faults("purge:some")
+            self._writer.do(lambda within: truth.forget(within.connection, number))
+        except VectorError as error:
+            _log.warning("a removed index still takes room until the next opening: %s", error)
+            return
+        self._faults("purge:rows")
         shutil.rmtree(self.folder / "segments" / str(number), ignore_errors=True)
 
     def spec(self, name: str) -> IndexSpec:
@@ -209,7 +221,7 @@ class LocalBackend:
             fresh = [row for row in rows if row.id not in same]
             over = [there[row.id] for row in fresh if row.id in there]
             truth.remove(transaction.connection, [seq for seq, _ in over])
-            added = truth.insert(transaction.connection, entry.number, fresh)
+            added = transaction.insert(entry.number, fresh)
             transaction.change(entry, added, over)
             return [
                 "unchanged" if row.id in same else "replaced" if row.id in there else "inserted"
@@ -220,12 +232,10 @@ class LocalBackend:
         return self._writer.do(run)
 
     def get(self, name: str, ids: Sequence[str]) -> Batch:
-        entry = self._registry.find(name)
-        with self._readers.transaction() as connection:
-            there = truth.find(connection, entry.number, ids)
+        with self._readers.index(name) as (connection, kept):
+            there = truth.find(connection, kept.number, ids)
             seqs = [there[id_][0] for id_ in ids if id_ in there]
-            rows = list(truth.read(connection, seqs))
-        return _sound_batch(rows, entry, self._opened.path)
+            return _sound_batch(list(truth.read(connection, seqs)), kept, self._opened.path)
 
     def delete(self, name: str, ids: Sequence[str]) -> list[bool]:
         def run(transaction: Transaction) -> list[bool]:
@@ -249,14 +259,8 @@ class LocalBackend:
         return self._writer.do(run, sees_all=True)
 
     def ids(self, name: str) -> list[str]:
-        entry = self._registry.find(name)
-        with self._readers.transaction() as connection:
-            return [
-                id_
-                for (id_,) in connection.execute(
-                    "SELECT id FROM items WHERE index_number = ? ORDER BY id", (entry.number,)
-                )
-            ]
+        with self._readers.index(name) as (connection, kept):
+            return truth.ids(connection, kept.number)
 
     def count(self, name: str, filter_: Filter | None) -> int:
         return self._registry.find(name).search.count(filter_)
@@ -285,41 +289,40 @@ class LocalBackend:
             clear_source=clear_source,
             on_conflict=on_conflict,
             faults=self._faults,
+            batch=self._options.merge_batch,
         )
 
     # ----------------------------------------------------------------- whole indexes
 
     @contextmanager
     def export(self, name: str) -> Iterator[Export]:
-        entry = self._registry.find(name)
-        with self._readers.transaction() as connection:
-            kept = truth.get_index(connection, entry.number, self._opened.path)
-            yield Export(entry.spec, kept.items, self._exported(connection, entry))
+        with self._readers.index(name) as (connection, kept):
+            yield Export(kept.spec, kept.items, self._exported(connection, kept))
 
-    def _exported(self, connection: sqlite3.Connection, entry: Entry) -> Iterator[Batch]:
+    def _exported(self, connection: sqlite3.Connection, kept: truth.Kept) -> Iterator[Batch]:
         place: str | None = ""
         while place is not None:
-            rows = truth.after(connection, entry.number, place, _BATCH)
+            rows = truth.after(connection, kept.number, place, _BATCH)
             if rows:
-                yield _sound_batch(rows, entry, self._opened.path)
+                yield _sound_batch(rows, kept, self._opened.path)
             place = rows[-1][1].id if len(rows) == _BATCH else None
 
     def load(self, spec: IndexSpec, batches: Iterable[Batch], *, replace: bool) -> int:
         if not replace and spec.name in self.names():
             raise index_exists(spec.name)
-        entry = self._writer.do(lambda within: self._make(within, spec, name=""))
+        # Until it has its name nobody else sees it; what is left of it is swept at opening.
+        entry = self._writer.do(lambda within: self._make(within, spec, ""))
         try:
             for batch in batches:
                 refuse_dimension(spec, batch.vectors)
                 self._writer.do(partial(_take, entry=entry, rows=truth.rows_of(batch)))
-            self._faults("load:rows")
+                self._faults("load:batch")
             old, total = self._writer.do(
                 lambda within: self._swap(within, entry, replace), sees_all=True
             )
         except BaseException:
             entry.search.close()
-            with suppress(VectorError):  # What is left is swept at the next opening.
-                self._purge(entry.number)
+            self._purge(entry.number)
             raise
         self._faults("load:swapped")
         if old is not None:
@@ -368,17 +371,17 @@ def _take(transaction: Transaction, entry: Entry, rows: list[truth.Row]) -> None
     ids = [row.id for row in rows]
     for id_ in truth.find(transaction.connection, entry.number, ids):
         raise id_twice(id_)
-    transaction.change(entry, truth.insert(transaction.connection, entry.number, rows), [])
+    transaction.change(entry, transaction.insert(entry.number, rows), [])
 
 
-def _sound_batch(rows: list[tuple[int, truth.Row]], entry: Entry, path: Path) -> Batch:
+def _sound_batch(rows: list[tuple[int, truth.Row]], kept: truth.Kept, path: Path) -> Batch:
     """Rows as a batch. Raises `VectorDamagedError` when one is not as it was written."""
     for _, row in rows:
         if not truth.is_sound(row):
             raise VectorDamagedError(
-                f"item {row.id!r} of index {entry.spec.name!r} is not as it was written",
+                f"item {row.id!r} of index {kept.spec.name!r} is not as it was written",
                 where=str(path),
                 way_out=RESTORE,
             )
-    columns: Rows = truth.columns_of(rows, entry.spec.dimension)
+    columns: Rows = truth.columns_of(rows, kept.spec.dimension)
     return Batch(columns.ids, columns.vectors, columns.metadata)

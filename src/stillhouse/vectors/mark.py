@@ -21,53 +21,51 @@ from stillhouse.storage.disk import sync_folder
 _SLOT: Final = struct.Struct("<8sQI")
 _MAGIC: Final = b"SHmark1\0"
 _APART: Final = 4096
+_PLACES: Final = (0, _APART)
 
 
 class Mark:
     """The open file. Used by the writer alone; every error is the system's `OSError`."""
 
-    def __init__(self, path: Path) -> None:
-        """Open the file, or make it with commit 0 on disk.
-
-        Raises `VectorDamagedError` when no slot of it can be read.
-        """
+    def __init__(self, path: Path, commit: int) -> None:
+        """Open the file, which is made when it is missing, and have it tell of ``commit``: in
+        both slots, so that neither is old or torn."""
         made = not path.exists()
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        self._slot = 0
         try:
+            slots = _read(path)
+            if slots[0] == commit:
+                self._slot = 1  # The one that tells is overwritten last.
             if made:
                 os.pwrite(self._handle, bytes(2 * _APART), 0)
-                os.pwrite(self._handle, _slot(0), 0)
-                os.fsync(self._handle)
+            for _ in _PLACES:
+                self.write(commit)
+            if made:
                 sync_folder(str(path.parent))
-            self.commit = _newest(self._handle, path)
         except BaseException:
             os.close(self._handle)
             raise
 
     def write(self, commit: int) -> None:
         """Keep a commit's number; on disk when it returns."""
-        os.pwrite(self._handle, _slot(commit), (commit % 2) * _APART)
+        os.pwrite(self._handle, _packed(commit), _PLACES[self._slot])
         os.fdatasync(self._handle)
-        self.commit = commit
+        self._slot = 1 - self._slot
 
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)
 
 
-def _slot(commit: int) -> bytes:
-    head = struct.pack("<8sQ", _MAGIC, commit)
-    return head + struct.pack("<I", zlib.crc32(head))
+def acknowledged(path: Path) -> int | None:
+    """The last commit that a mark tells of; None when there is no such file.
 
-
-def _newest(handle: int, path: Path) -> int:
-    found = []
-    for at in (0, _APART):
-        data = os.pread(handle, _SLOT.size, at)
-        if len(data) == _SLOT.size:
-            magic, commit, check = _SLOT.unpack(data)
-            if magic == _MAGIC and check == zlib.crc32(data[:-4]):
-                found.append(commit)
+    Raises `VectorDamagedError` when no slot can be read.
+    """
+    if not path.exists():
+        return None
+    found = [commit for commit in _read(path) if commit is not None]
     if not found:
         raise VectorDamagedError(
             "the mark of the last acknowledged commit cannot be read, so that lost writes would "
@@ -75,4 +73,21 @@ def _newest(handle: int, path: Path) -> int:
             where=str(path),
             way_out="Restore a snapshot, or remove this file to go on with what is there.",
         )
-    return int(max(found))
+    return max(found)
+
+
+def _packed(commit: int) -> bytes:
+    head = struct.pack("<8sQ", _MAGIC, commit)
+    return head + struct.pack("<I", zlib.crc32(head))
+
+
+def _read(path: Path) -> list[int | None]:
+    """What each slot tells; None for one that is not as it was written."""
+    found: list[int | None] = []
+    with path.open("rb") as file:
+        for place in _PLACES:
+            file.seek(place)
+            data = file.read(_SLOT.size)
+            sound = len(data) == _SLOT.size and data == _packed(_SLOT.unpack(data)[1])
+            found.append(_SLOT.unpack(data)[1] if sound else None)
+    return found

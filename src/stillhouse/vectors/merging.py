@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Final, NamedTuple
+from functools import partial
+from typing import NamedTuple
 
 import msgspec
 
-from stillhouse.errors import VectorNotFoundError
+from stillhouse.errors import VectorNotFoundError, VectorRequestError
 from stillhouse.vectors import truth
 from stillhouse.vectors.memory import refuse_unlike
 from stillhouse.vectors.registry import Entry, Registry
@@ -21,8 +22,6 @@ from stillhouse.vectors.values import FailedItem, MergeResult, OnConflict
 from stillhouse.vectors.writer import Transaction, Writer
 
 _log = logging.getLogger(__name__)
-
-_BATCH: Final = 1_000
 
 
 class _Plan(NamedTuple):
@@ -33,12 +32,25 @@ class _Plan(NamedTuple):
     clear: list[tuple[int, int]]
 
 
+class _Job(NamedTuple):
+    """A merge as it was asked for, between the two indexes that had those names then."""
+
+    registry: Registry
+    source: Entry
+    target: Entry
+    clear_source: bool
+    on_conflict: OnConflict
+    faults: Callable[[str], None]
+    batch: int
+
+
 class _Told(msgspec.Struct):
     """What became of the items so far."""
 
     merged: int = 0
     skipped: int = 0
     cleared: int = 0
+    remaining: int = 0
     conflicts: list[str] = []
     failed: list[FailedItem] = []
 
@@ -52,62 +64,70 @@ def merge(
     clear_source: bool,
     on_conflict: OnConflict,
     faults: Callable[[str], None],
+    batch: int,
 ) -> MergeResult:
-    """Bring the items of ``src`` into ``dest``.
+    """Bring the items of ``src`` into ``dest``, ``batch`` of them in one transaction.
 
-    Raises `VectorNotFoundError` when one of them is dropped meanwhile; the batches before it
-    stay. Any other failure of the registry goes on as it is, and nothing is touched after it.
+    Raises `VectorNotFoundError` when one of them is dropped or replaced meanwhile; the batches
+    before it stay. Any other failure of the registry is logged and goes on as it is, and nothing
+    is touched after it.
     """
+    job = _Job(
+        registry,
+        _find(registry, src),
+        _find(registry, dest),
+        clear_source,
+        on_conflict,
+        faults,
+        batch,
+    )
+    # The facade looked already; an index may have been replaced by another since.
+    refuse_unlike(job.source.spec, job.target.spec)
+    if job.source.number == job.target.number:
+        raise VectorRequestError([("dest", "is the source itself")], code="merge_into_itself")
     so_far = _Told()
-    source, target = registry.find(src), registry.find(dest)
-    refuse_unlike(source.spec, target.spec)
     place: str | None = ""
     while place is not None:
-        from_ = place
-
-        def step(transaction: Transaction, from_: str = from_) -> tuple[_Told, str | None]:
-            _still_there(registry, source, target)
-            told = _Told()
-            rows = truth.after(transaction.connection, source.number, from_, _BATCH)
-            plan = _decide(transaction, target, rows, on_conflict, told)
-            _carry_out(transaction, source, target, plan, clear_source, told)
-            faults("merge:batch")
-            return told, rows[-1][1].id if len(rows) == _BATCH else None
-
-        told, place = writer.do(step)
-        so_far.merged += told.merged
-        so_far.skipped += told.skipped
-        so_far.cleared += told.cleared
-        so_far.conflicts += told.conflicts
-        so_far.failed += told.failed
-    return MergeResult(
-        src=src,
-        dest=dest,
-        merged=so_far.merged,
-        skipped=so_far.skipped,
-        conflicts=so_far.conflicts,
-        failed=so_far.failed,
-        cleared=so_far.cleared,
-        remaining=source.search.count(None),
-    )
+        told, place = writer.do(partial(_move, job=job, place=place))
+        faults("merge:batch")
+        so_far = _Told(
+            so_far.merged + told.merged,
+            so_far.skipped + told.skipped,
+            so_far.cleared + told.cleared,
+            told.remaining,
+            so_far.conflicts + told.conflicts,
+            so_far.failed + told.failed,
+        )
+    return MergeResult(src=src, dest=dest, **msgspec.structs.asdict(so_far))
 
 
-def _still_there(registry: Registry, *entries: Entry) -> None:
-    """Both indexes are the ones that the merge began with."""
-    for entry in entries:
+def _move(transaction: Transaction, job: _Job, place: str) -> tuple[_Told, str | None]:
+    """Bring over the next batch after an id; what became of it, and its last id unless it was
+    the last batch."""
+    for entry in (job.source, job.target):
         name = entry.spec.name
-        try:
-            now = registry.find(name)
-        except VectorNotFoundError:
-            raise
-        except BaseException:
-            _log.exception("merge: looking up index %r failed; nothing is touched after it", name)
-            raise
-        if now.number != entry.number:
+        if _find(job.registry, name).number != entry.number:
             raise VectorNotFoundError(
                 f"the index {name!r} was replaced while it was being merged",
                 code="index_not_found",
             )
+    told = _Told()
+    rows = truth.after(transaction.connection, job.source.number, place, job.batch)
+    plan = _decide(transaction, job.target, rows, job.on_conflict, told)
+    job.faults("merge:planned")
+    _carry_out(transaction, job, plan, told)
+    job.faults("merge:carried")
+    return told, rows[-1][1].id if len(rows) == job.batch else None
+
+
+def _find(registry: Registry, name: str) -> Entry:
+    try:
+        return registry.find(name)
+    except VectorNotFoundError:
+        raise
+    except BaseException:
+        _log.exception("merge: looking up index %r failed; nothing is touched after it", name)
+        raise
 
 
 def _decide(
@@ -127,7 +147,7 @@ def _decide(
         holds = there.get(row.id)
         if holds is None:
             plan.bring.append((seq, row))
-        elif old[holds[0]] == row:
+        elif old.get(holds[0]) == row:
             told.skipped += 1
         elif on_conflict == "replace":
             plan.bring.append((seq, row))
@@ -140,20 +160,15 @@ def _decide(
     return plan
 
 
-def _carry_out(
-    transaction: Transaction,
-    source: Entry,
-    target: Entry,
-    plan: _Plan,
-    clear_source: bool,
-    told: _Told,
-) -> None:
+def _carry_out(transaction: Transaction, job: _Job, plan: _Plan, told: _Told) -> None:
+    source, target = job.source, job.target
     connection = transaction.connection
     truth.remove(connection, [seq for seq, _ in plan.over])
-    added = truth.insert(connection, target.number, [row for _, row in plan.bring])
+    added = transaction.insert(target.number, [row for _, row in plan.bring])
     # The destination's view first: at no time is an item in neither.
     transaction.change(target, added, plan.over)
-    if clear_source:
+    if job.clear_source:
         truth.remove(connection, [seq for seq, _ in plan.clear])
         transaction.change(source, [], plan.clear)
         told.cleared = len(plan.clear)
+    told.remaining = truth.get_index(connection, source.number, transaction.path).items

@@ -1,7 +1,8 @@
-"""Opening a data folder: its lock, its database, and whether both are as they were left.
+"""Opening a data folder: its lock, whether it is as it was left, its database.
 
 Nothing is repaired here and nothing is dropped: what is not as it was acknowledged is refused,
-with the way out. What was half done when a process died is named, for the caller to finish.
+with the way out, and left as it was found. What was half done when a process died is named, for
+the caller to finish.
 """
 
 from __future__ import annotations
@@ -9,6 +10,8 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -18,11 +21,15 @@ from stillhouse.vectors import truth
 from stillhouse.vectors.folder_lock import FolderLock
 from stillhouse.vectors.mark import Mark
 from stillhouse.vectors.readers import Readers
-from stillhouse.vectors.schema import RESTORE, connect, migrate, told
+from stillhouse.vectors.schema import connect, migrate, told
+from stillhouse.vectors.verifying import MARK, TRUTH, Problem, Verified, is_new, verify
 
-_TRUTH: Final = "truth.db"
-_MARK: Final = "acked"
+_LOCK: Final = "lock"
+_OURS: Final = frozenset(
+    {_LOCK, MARK, TRUTH, f"{TRUTH}-wal", f"{TRUTH}-shm", "segments", "snapshots", "lost+found"}
+)
 _TOLD: Final = 3
+_EMPTY: Final = Verified(0, None, [], {}, [])
 
 
 class Opened(NamedTuple):
@@ -52,76 +59,81 @@ def open_folder(folder: Path) -> Opened:
     """Open a data folder, which is made when it is missing.
 
     Raises `VectorLockedError`, `VectorDamagedError`, or `VectorFailedError` when the system
-    refuses.
+    refuses or the folder holds other things.
     """
+    lock = lock_folder(folder, make=True)
     try:
-        make_folders(str(folder))
-        lock = FolderLock(folder / "lock")
-    except NotADirectoryError:
+        with said(folder):
+            return _open(folder, lock)
+    except BaseException:
+        lock.close()
+        raise
+
+
+def lock_folder(folder: Path, *, make: bool) -> FolderLock:
+    """Take a data folder for this process. Raises as `open_folder`."""
+    with said(folder):
+        if make:
+            make_folders(str(folder))
+        if not folder.is_dir():
+            raise VectorFailedError("there is no such folder", where=str(folder))
+        strange = sorted(set(os.listdir(folder)) - _OURS)
+        if strange and not (folder / TRUTH).exists():
+            more = f" and {len(strange) - _TOLD:,} more" if len(strange) > _TOLD else ""
+            raise VectorFailedError(
+                f"this folder holds other things ({', '.join(strange[:_TOLD])}{more})",
+                where=str(folder),
+                way_out="Give a folder of its own to the vectors; it is made when it is missing.",
+            )
+        return FolderLock(folder / _LOCK)
+
+
+@contextmanager
+def said(folder: Path) -> Iterator[None]:
+    """What SQLite and the system refuse, in words."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise told(error, folder / TRUTH) from error
+    except (NotADirectoryError, FileExistsError):
         raise VectorFailedError("this is no folder", where=str(folder)) from None
     except OSError as error:
-        raise _refused(error, folder) from None
-    path = folder / _TRUTH
-    try:
-        return _open(folder, path, lock)
-    except sqlite3.Error as error:
-        lock.close()
-        raise told(error, path) from error
-    except OSError as error:
-        lock.close()
-        raise _refused(error, folder) from error
-    except BaseException:
-        lock.close()
-        raise
+        raise VectorFailedError(
+            f"the folder cannot be used: {error.strerror or error}",
+            where=str(error.filename or folder),
+            way_out="Check that it is there, is a folder, and may be written.",
+        ) from error
 
 
-def _open(folder: Path, path: Path, lock: FolderLock) -> Opened:
-    if not path.exists() and (folder / _MARK).exists():
-        raise VectorDamagedError("truth.db is gone", where=str(folder), way_out=RESTORE)
-    connection = connect(path, writer=True)
-    mark = None
+def _open(folder: Path, lock: FolderLock) -> Opened:
+    path = folder / TRUTH
+    found = _EMPTY if is_new(folder) else verify(folder)
+    if found.problems:
+        raise _damaged(found.problems)
+    connection = connect(path, "write")
     try:
         migrate(connection, path)
+        # What a process left in the log that died of a failing disk may be in memory only, as the
+        # system counts it as written. Folding it in writes it anew.
+        connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
         sync_folder(str(folder))
-        commit = int(connection.execute("SELECT last_commit FROM state").fetchone()[0])
-        fresh = not (folder / _MARK).exists()
-        mark = Mark(folder / _MARK)
-        if fresh and commit:
-            # Removed by hand, as the message about a damaged mark says one may.
-            mark.write(commit)
-        _compare(commit, mark.commit, folder)
-        indexes, live, wrong = truth.scan(connection, path)
-        if wrong:
-            raise _damaged(wrong, path)
+        mark = Mark(folder / MARK, found.commit)
     except BaseException:
-        if mark is not None:
-            mark.close()
         connection.close()
         raise
-    if commit > mark.commit:
-        mark.write(commit)
-    named = [kept for kept in indexes if kept.spec.name]
+    named = [kept for kept in found.indexes if kept.spec.name]
     _sweep(folder, {kept.number for kept in named})
-    leftovers = [kept.number for kept in indexes if not kept.spec.name]
-    for number in leftovers:
-        live.pop(number, None)
+    leftovers = [kept.number for kept in found.indexes if not kept.spec.name]
+    live = {kept.number: found.live[kept.number] for kept in named if kept.number in found.live}
     return Opened(path, lock, connection, mark, Readers(path), named, live, leftovers)
 
 
-def _compare(commit: int, acknowledged: int, folder: Path) -> None:
-    if commit < acknowledged:
-        raise VectorDamagedError(
-            f"acknowledged writes are missing: the database ends with commit {commit:,}, and "
-            f"commit {acknowledged:,} was acknowledged",
-            where=str(folder),
-            way_out="Look for truth.db-wal in a backup, restore a snapshot, or remove the file "
-            f"{_MARK} to go on without those writes.",
-        )
-
-
-def _damaged(wrong: list[str], path: Path) -> VectorError:
-    more = f" and {len(wrong) - _TOLD:,} more" if len(wrong) > _TOLD else ""
-    return VectorDamagedError(f"{'; '.join(wrong[:_TOLD])}{more}", where=str(path), way_out=RESTORE)
+def _damaged(problems: list[Problem]) -> VectorError:
+    more = f" and {len(problems) - _TOLD:,} more" if len(problems) > _TOLD else ""
+    told_ = "; ".join(problem.what for problem in problems[:_TOLD])
+    return VectorDamagedError(
+        f"{told_}{more}", where=problems[0].where, way_out=problems[0].way_out
+    )
 
 
 def _sweep(folder: Path, numbers: set[int]) -> None:
@@ -130,11 +142,3 @@ def _sweep(folder: Path, numbers: set[int]) -> None:
     for found in segments.iterdir() if segments.is_dir() else ():
         if not (found.name.isdigit() and int(found.name) in numbers):
             shutil.rmtree(found, ignore_errors=True)
-
-
-def _refused(error: OSError, folder: Path) -> VectorFailedError:
-    return VectorFailedError(
-        f"the folder cannot be used: {error.strerror or os.strerror(error.errno or 0)}",
-        where=str(error.filename or folder),
-        way_out="Check that it is there, is a folder, and may be written.",
-    )

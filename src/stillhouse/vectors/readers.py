@@ -14,6 +14,7 @@ import numpy as np
 from stillhouse.errors import VectorDamagedError, VectorFailedError
 from stillhouse.vectors import truth
 from stillhouse.vectors.live import Checks, Rows, Seqs
+from stillhouse.vectors.memory import index_not_found
 from stillhouse.vectors.schema import RESTORE, connect, told
 
 _KEPT: Final = 8
@@ -49,13 +50,26 @@ class Readers:
         except sqlite3.Error as error:
             raise told(error, self.path) from error
 
+    @contextmanager
+    def index(self, name: str) -> Iterator[tuple[sqlite3.Connection, truth.Kept]]:
+        """The same, with the index that has this name in that state: another may get the name
+        and this one's rows go while the context lasts.
+
+        Raises `VectorNotFoundError` as well.
+        """
+        with self.transaction() as connection:
+            kept = truth.named_index(connection, name, self.path)
+            if kept is None:
+                raise index_not_found(name)
+            yield connection, kept
+
     def _lend(self) -> sqlite3.Connection:
         with self._lock:
             if self._closed:
                 raise VectorFailedError("the store is closed", where=str(self.path.parent))
             if self._idle:
                 return self._idle.pop()
-        return connect(self.path, writer=False)
+        return connect(self.path, "read")
 
     def _give_back(self, connection: sqlite3.Connection) -> None:
         with self._lock:

@@ -18,7 +18,7 @@ import numpy as np
 from stillhouse.errors import VectorDamagedError
 from stillhouse.vectors.checks import decoded
 from stillhouse.vectors.live import Checks, Rows, Seqs
-from stillhouse.vectors.schema import RESTORE
+from stillhouse.vectors.schema import RESTORE, state_check
 from stillhouse.vectors.values import Batch, IndexSpec
 
 _CHUNK: Final = 500
@@ -112,6 +112,11 @@ def get_index(connection: sqlite3.Connection, number: int, path: Path) -> Kept:
     raise VectorDamagedError(f"index {number} has no row", where=str(path), way_out=RESTORE)
 
 
+def named_index(connection: sqlite3.Connection, name: str, path: Path) -> Kept | None:
+    """The row of the index of that name, if there is one."""
+    return next(_indexes(connection, path, "WHERE name = ?", (name,)), None)
+
+
 def all_indexes(connection: sqlite3.Connection, path: Path) -> list[Kept]:
     """Every index by its number; those without a name are half loaded or half removed."""
     return list(_indexes(connection, path, "ORDER BY number", ()))
@@ -138,12 +143,34 @@ def _indexes(
         yield kept
 
 
-def take_number(connection: sqlite3.Connection, which: str, count: int = 1) -> int:
-    """The first of ``count`` numbers of ``next_seq`` or ``next_index``, never to be used again."""
+class State(NamedTuple):
+    """The numbers that only grow: of the last commit, and the next version's and index's."""
+
+    last_commit: int
+    next_seq: int
+    next_index: int
+
+
+def get_state(connection: sqlite3.Connection, path: Path) -> State:
+    """The row of `state`. Raises `VectorDamagedError` when it is not as it was written."""
     found = connection.execute(
-        f"UPDATE state SET {which} = {which} + ? RETURNING {which}", (count,)
-    ).fetchone()
-    return int(found[0]) - count
+        "SELECT last_commit, next_seq, next_index, row_check FROM state"
+    ).fetchall()
+    if len(found) == 1 and all(isinstance(word, int) for word in found[0]):
+        state = State(*found[0][:3])
+        if state_check(*state) == found[0][3]:
+            return state
+    raise VectorDamagedError(
+        "the row of the last commit is not as it was written", where=str(path), way_out=RESTORE
+    )
+
+
+def put_state(connection: sqlite3.Connection, state: State) -> None:
+    """Write the row of `state`."""
+    connection.execute(
+        "UPDATE state SET last_commit = ?, next_seq = ?, next_index = ?, row_check = ?",
+        (*state, state_check(*state)),
+    )
 
 
 # ---------------------------------------------------------------------------------- items
@@ -197,21 +224,26 @@ def after(
     ]
 
 
+def ids(connection: sqlite3.Connection, index: int) -> list[str]:
+    """Every id of an index, by code point."""
+    return [
+        id_
+        for (id_,) in connection.execute(
+            "SELECT id FROM items WHERE index_number = ? ORDER BY id", (index,)
+        )
+    ]
+
+
 def is_sound(row: Row) -> bool:
     """Whether a row is as it was written."""
     return row.check == row_check(row.id, row.vector, row.metadata)
 
 
-def insert(
-    connection: sqlite3.Connection, index: int, rows: Sequence[Row]
-) -> list[tuple[int, Row]]:
-    """Write new versions; they come back with their numbers."""
-    first = take_number(connection, "next_seq", len(rows))
-    numbered = list(enumerate(rows, first))
+def insert(connection: sqlite3.Connection, index: int, numbered: Sequence[tuple[int, Row]]) -> None:
+    """Write new versions with their numbers."""
     connection.executemany(
         "INSERT INTO items VALUES (?, ?, ?, ?, ?, ?)", ((seq, index, *row) for seq, row in numbered)
     )
-    return numbered
 
 
 def remove(connection: sqlite3.Connection, seqs: Sequence[int]) -> None:
@@ -241,6 +273,11 @@ def purge(connection: sqlite3.Connection, index: int, limit: int) -> int:
     return done.rowcount
 
 
+def forget(connection: sqlite3.Connection, index: int) -> None:
+    """Remove the row of an index that has no items any more."""
+    connection.execute("DELETE FROM indexes WHERE number = ?", (index,))
+
+
 def _marks(values: Sequence[object]) -> str:
     return ",".join("?" * len(values))
 
@@ -255,36 +292,38 @@ class Scanned(NamedTuple):
     checks: Checks
 
 
+NOTHING: Final = Scanned(np.zeros(0, np.int64), np.zeros(0, np.uint32))
+
+
 def scan(
     connection: sqlite3.Connection, path: Path
 ) -> tuple[list[Kept], dict[int, Scanned], list[str]]:
-    """Read everything in one transaction: the indexes, the live versions of each, and what is
-    wrong, in words. Half loaded and half removed indexes are looked at as well, but not counted:
-    their rows are to go."""
-    connection.execute("BEGIN")
-    try:
-        wrong = [
-            f"the database says: {found}"
-            for (found,) in connection.execute(f"PRAGMA integrity_check({_TOLD})")
-            if found != "ok"
-        ]
-        indexes = all_indexes(connection, path)
-        seqs: dict[int, list[int]] = {}
-        checks: dict[int, list[int]] = {}
-        bad: dict[int, list[str]] = {}
-        for seq, index, *rest in connection.execute("SELECT * FROM items"):
-            if index not in seqs:
-                seqs[index], checks[index] = [], []
-            seqs[index].append(seq)
-            checks[index].append(rest[3])
-            try:
-                sound = is_sound(Row(*rest))
-            except (AttributeError, TypeError):
-                sound = False
-            if not sound:
-                bad.setdefault(index, []).append(repr(rest[0])[:80])
-    finally:
-        connection.execute("ROLLBACK")
+    """Read everything: the indexes, the live versions of each, and what is wrong, in words. To be
+    called in a transaction. Half loaded and half removed indexes are looked at as well, but not
+    counted: their rows are to go."""
+    wrong = [
+        f"the database says: {found}"
+        for (found,) in connection.execute(f"PRAGMA integrity_check({_TOLD})")
+        if found != "ok"
+    ]
+    indexes = all_indexes(connection, path)
+    seqs: dict[int, list[int]] = {}
+    checks: dict[int, list[int]] = {}
+    bad: dict[int, list[str]] = {}
+    # A damaged id may be no text any more; it is to be told, not to end the reading.
+    connection.text_factory = lambda data: data.decode(errors="surrogateescape")
+    for seq, index, *rest in connection.execute("SELECT * FROM items"):
+        if index not in seqs:
+            seqs[index], checks[index] = [], []
+        seqs[index].append(seq)
+        try:
+            sound = is_sound(Row(*rest))
+        except (AttributeError, TypeError, ValueError):
+            sound = False
+        checks[index].append(rest[3] if sound else 0)
+        if not sound:
+            bad.setdefault(index, []).append(ascii(rest[0])[:80])
+    connection.text_factory = str
     wrong += _parted(indexes, seqs, checks, bad)
     return indexes, {index: _scanned(seqs[index], checks[index]) for index in seqs}, wrong
 
@@ -313,9 +352,12 @@ def _parted(
                 f"{', '.join(found[:_TOLD])}{more}"
             )
         here = checks.get(kept.number, [])
-        if len(here) != kept.items or sum(here) % _SUMS != kept.digest:
-            wrong.append(f"{named} should have {kept.items:,} items, and has {len(here):,} others")
+        if len(here) != kept.items:
+            wrong.append(f"{named} should have {kept.items:,} items, and has {len(here):,}")
+        elif sum(here) % _SUMS != kept.digest and not found:
+            wrong.append(f"{named} has other items than were written")
     strange = set(seqs) - {kept.number for kept in indexes}
     if strange:
-        wrong.append(f"there are items of unknown indexes ({sorted(strange)[:_TOLD]})")
+        told = ", ".join(ascii(index) for index in list(strange)[:_TOLD])
+        wrong.append(f"there are items of unknown indexes ({told})")
     return wrong

@@ -6,6 +6,9 @@
 Jobs that wait for one another share the two syncs (group commit). A job that fails is rolled back
 alone. When the disk fails, nothing after it is acknowledged: what is in memory may then be ahead
 of what is on disk, so the store has to be opened again.
+
+The log is folded into the database after the acknowledgement, so that no write waits for it. While
+somebody reads an old state it cannot be; past a bound writes are refused until it can.
 """
 
 from __future__ import annotations
@@ -17,7 +20,7 @@ from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from pathlib import Path
-from typing import Any, Final, Generic, TypeVar
+from typing import Any, Final, Generic, NamedTuple, TypeVar
 
 from stillhouse.errors import (
     StillhouseError,
@@ -30,17 +33,29 @@ from stillhouse.vectors import truth
 from stillhouse.vectors.live import Rows
 from stillhouse.vectors.mark import Mark
 from stillhouse.vectors.registry import Entry
-from stillhouse.vectors.schema import told
+from stillhouse.vectors.schema import BUSY_SECONDS, is_disk_trouble, told
 
 T = TypeVar("T")
 
 _log = logging.getLogger(__name__)
 
-_WAITING: Final = 1_000
-"""Jobs that may wait; each is at most one batch."""
 _GROUP: Final = 128
 _GROUP_ROWS: Final = 20_000
 """A group that has written so many rows takes no further job: its view would come late."""
+_FOLD_WAIT: Final = 0.05
+"""Seconds to wait for readers to let go of the log."""
+
+
+class WriterLimits(NamedTuple):
+    """How much may wait, and how long the write-ahead log may get.
+
+    At most ``waiting`` jobs wait, each of at most one batch. The log is folded into the database
+    whenever it has grown by ``fold_bytes``; past ``log_bytes`` no write is taken.
+    """
+
+    waiting: int = 1_000
+    fold_bytes: int = 32 << 20
+    log_bytes: int = 1 << 30
 
 
 class Transaction:
@@ -50,7 +65,37 @@ class Transaction:
         self.connection = connection
         self.path = path
         self.rows = 0
+        self.committed = False
         self._later: list[Callable[[], None]] = []
+        self._state = truth.get_state(connection, path)
+        self._changes = connection.total_changes
+
+    @property
+    def wrote(self) -> bool:
+        """Whether there is anything to commit."""
+        return self.connection.total_changes != self._changes
+
+    def next_index(self) -> int:
+        """A number that no index ever had."""
+        number = self._state.next_index
+        self._state = self._state._replace(next_index=number + 1)
+        return number
+
+    def insert(self, index: int, rows: Sequence[truth.Row]) -> list[tuple[int, truth.Row]]:
+        """Write new versions; they come back with their numbers, which nothing ever had."""
+        first = self._state.next_seq
+        self._state = self._state._replace(next_seq=first + len(rows))
+        numbered = list(enumerate(rows, first))
+        truth.insert(self.connection, index, numbered)
+        return numbered
+
+    def commit(self) -> int:
+        """Put everything on disk; the number of this commit."""
+        state = self._state._replace(last_commit=self._state.last_commit + 1)
+        truth.put_state(self.connection, state)
+        self.connection.execute("COMMIT")
+        self.committed = True
+        return state.last_commit
 
     def change(
         self,
@@ -59,7 +104,7 @@ class Transaction:
         removed: Sequence[tuple[int, int]],
     ) -> None:
         """Keep an index's count and digest, and have its view follow: ``added`` are new versions
-        as `truth.insert` gave them, ``removed`` numbers and checksums of those that ended."""
+        as `insert` gave them, ``removed`` numbers and checksums of those that ended."""
         if not added and not removed:
             return
         kept = truth.get_index(self.connection, entry.number, self.path)
@@ -112,11 +157,15 @@ class Writer:
         mark: Mark,
         path: Path,
         faults: Callable[[str], None],
+        limits: WriterLimits,
     ) -> None:
         self._connection = connection
         self._mark = mark
         self._path = path
+        self._log = path.with_name(f"{path.name}-wal")
         self._faults = faults
+        self._limits = limits
+        self._folded = 0
         self._waiting: deque[_Job[Any]] = deque()
         self._bell = threading.Condition()
         self._closing = False
@@ -138,9 +187,10 @@ class Writer:
         job = _Job(run, sees_all)
         with self._bell:
             self._refuse()
-            if len(self._waiting) >= _WAITING:
+            if len(self._waiting) >= self._limits.waiting:
                 raise VectorBusyError(
-                    f"{_WAITING:,} writes are waiting already", way_out="Try again shortly."
+                    f"{len(self._waiting):,} writes are waiting already",
+                    way_out="Try again shortly.",
                 )
             self._waiting.append(job)
             self._bell.notify()
@@ -171,6 +221,8 @@ class Writer:
             try:
                 if self._failed is None:
                     self._group()
+                    if self._size() - self._folded >= self._limits.fold_bytes:
+                        self._fold()
             finally:
                 if self._failed is not None:
                     self._refuse_waiting(self._failed)
@@ -190,11 +242,13 @@ class Writer:
 
     def _group(self) -> None:
         """One transaction over the jobs that wait."""
-        transaction = Transaction(self._connection, self._path)
         done: list[tuple[_Job[Any], Any]] = []
         taken: list[_Job[Any]] = []
+        transaction = None
         try:
+            self._make_room()
             self._connection.execute("BEGIN IMMEDIATE")
+            transaction = Transaction(self._connection, self._path)
             while len(taken) < _GROUP and transaction.rows < _GROUP_ROWS:
                 job = self._next(first=not taken)
                 if job is None:
@@ -203,11 +257,11 @@ class Writer:
                 self._run(transaction, job, done)
             self._commit(transaction)
         except (sqlite3.Error, OSError, StillhouseError) as error:
-            self._give_up(error, taken)
+            self._give_up(error, taken, transaction is not None and transaction.committed)
             return
         except BaseException as error:
             # Nobody of this group may be told that it is on disk, whatever it was.
-            self._give_up(error, taken)
+            self._give_up(error, taken, transaction is not None and transaction.committed)
             raise
         for job, result in done:
             job.future.set_result(result)
@@ -222,55 +276,104 @@ class Writer:
             if not self._connection.in_transaction:
                 raise  # SQLite gave up the whole transaction, with the jobs before this one.
             transaction.roll_back(begun)
-            job.future.set_exception(self._words(error))
-            if isinstance(error, sqlite3.Error) and _is_fatal(told(error, self._path)):
+            if isinstance(error, VectorDamagedError) or _is_disk_trouble(error):
                 raise
+            job.future.set_exception(_words(error, self._path))
         else:
             transaction.keep()
             done.append((job, result))
 
     def _commit(self, transaction: Transaction) -> None:
+        if not transaction.wrote:
+            self._connection.execute("ROLLBACK")
+            return
         self._faults("commit:before")
-        number = truth.take_number(self._connection, "last_commit") + 1
-        self._connection.execute("COMMIT")
+        number = transaction.commit()
         self._faults("commit:after")
-        try:
-            self._mark.write(number)
-        except OSError as error:
-            raise VectorFailedError(
-                f"the disk fails: {error.strerror or error}",
-                where=str(self._path.parent),
-                way_out="See to the disk, then open the store again.",
-            ) from error
+        self._mark.write(number)
         self._faults("mark:written")
         transaction.tell_views()
+        self._faults("views:told")
 
-    def _give_up(self, error: BaseException, taken: list[_Job[Any]]) -> None:
-        words = self._words(error)
-        committed = not self._connection.in_transaction
-        if not committed:
+    def _give_up(self, error: BaseException, taken: list[_Job[Any]], committed: bool) -> None:
+        # SQLite takes back what finds no room, and a busy store has done nothing. Whatever else
+        # happened, and whatever happened behind a commit, memory may be ahead of the disk.
+        mild = isinstance(error, sqlite3.Error | VectorBusyError) and not committed
+        fatal = not mild or _is_disk_trouble(error)
+        words = _words(error, self._path)
+        if not isinstance(words, VectorError):
+            words = _broken(error, self._path)
+        if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
             except sqlite3.Error as second:
-                words = told(second, self._path)
-        if not isinstance(words, VectorError) or _is_fatal(words):
-            _log.error("the vector store stops acknowledging writes: %s", words)
-            self._failed = words if isinstance(words, VectorError) else _broken(words, self._path)
+                fatal, words = True, told(second, self._path)
+        if fatal:
+            self._stop(words)
+        if not taken and (job := self._next(first=True)):
+            taken = [job]  # It did not come to a transaction: whoever waits longest is told.
         for job in taken:
             if not job.future.done():
                 job.future.set_exception(words)
 
-    def _words(self, error: BaseException) -> BaseException:
-        if isinstance(error, sqlite3.Error):
-            return told(error, self._path)
-        return error
+    def _stop(self, words: VectorError) -> None:
+        _log.error("the vector store stops acknowledging writes: %s", words)
+        self._failed = words
+
+    # ------------------------------------------------------------- the write-ahead log
+
+    def _size(self) -> int:
+        try:
+            return self._log.stat().st_size
+        except FileNotFoundError:
+            return 0
+
+    def _make_room(self) -> None:
+        """Raises `VectorBusyError` when the log is too long and somebody still reads what is in
+        the way of folding it."""
+        if self._size() < self._limits.log_bytes:
+            return
+        self._fold()
+        if self._failed is None and self._size() >= self._limits.log_bytes:
+            raise VectorBusyError(
+                "the write-ahead log is full: an export or a snapshot is reading an old state",
+                where=str(self._log),
+                way_out="Try again when it is done.",
+            )
+
+    def _fold(self) -> None:
+        """Fold the log into the database and begin it anew, as far as readers let us. What is
+        acknowledged is on disk already."""
+        self._faults("fold:before")
+        try:
+            self._connection.execute(f"PRAGMA busy_timeout = {int(_FOLD_WAIT * 1000)}")
+            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+        except sqlite3.Error as error:
+            words = told(error, self._path)
+            if is_disk_trouble(error):
+                self._stop(words)
+            else:
+                _log.warning("the write-ahead log was not folded into the database: %s", words)
+        self._folded = self._size()
+        self._faults("fold:after")
 
 
-def _is_fatal(error: StillhouseError) -> bool:
-    """Whether the store must be opened anew. A full disk is none: SQLite took the write back."""
-    if isinstance(error, VectorFailedError):
-        return error.code != "disk_full"
-    return isinstance(error, VectorDamagedError)
+def _is_disk_trouble(error: BaseException) -> bool:
+    return isinstance(error, sqlite3.Error) and is_disk_trouble(error)
+
+
+def _words(error: BaseException, path: Path) -> BaseException:
+    """An error as callers get it: what SQLite and the system say in words, others as they are."""
+    if isinstance(error, sqlite3.Error):
+        return told(error, path)
+    if isinstance(error, OSError):
+        return VectorFailedError(
+            f"the disk fails: {error.strerror or error}",
+            where=str(error.filename or path.parent),
+            way_out="See to the disk, then open the store again.",
+        )
+    return error
 
 
 def _broken(error: BaseException, path: Path) -> VectorFailedError:

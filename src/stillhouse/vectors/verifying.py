@@ -1,0 +1,120 @@
+"""Whether the truth of a data folder is as it was acknowledged. Reads everything, changes nothing.
+
+acked ─── the last commit that was acknowledged ──┐
+truth.db ─ its log folded in, as SQLite sees it ──┴──▶ behind it? rows, counts, sums, structure
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from pathlib import Path
+from typing import Final, NamedTuple
+
+from stillhouse.errors import VectorDamagedError
+from stillhouse.vectors import truth
+from stillhouse.vectors.mark import acknowledged
+from stillhouse.vectors.schema import (
+    RESTORE,
+    VERSION,
+    connect,
+    is_elsewhere,
+    layout_problem,
+    version_of,
+)
+
+TRUTH: Final = "truth.db"
+MARK: Final = "acked"
+
+
+class Problem(NamedTuple):
+    """What is not as it was written: in which file, what of it, and what one can do."""
+
+    where: str
+    what: str
+    way_out: str
+
+
+class Verified(NamedTuple):
+    """What is there. ``commit`` is the last one of the database, ``acked`` the last one that was
+    acknowledged (None: nothing says so). ``live`` are the versions of each index by its number."""
+
+    commit: int
+    acked: int | None
+    indexes: list[truth.Kept]
+    live: dict[int, truth.Scanned]
+    problems: list[Problem]
+
+
+def is_new(folder: Path) -> bool:
+    """Whether nothing was ever acknowledged here: there is no truth, or one that was begun and
+    never finished. Raises `VectorDamagedError` and `sqlite3.Error`."""
+    path = folder / TRUTH
+    if (folder / MARK).exists():
+        return False
+    if not path.exists() or not path.stat().st_size:
+        return True
+    connection = connect(path, "verify")
+    try:
+        return version_of(connection, path) == 0
+    finally:
+        connection.close()
+
+
+def verify(folder: Path) -> Verified:
+    """Look at everything in a folder that `is_new` does not call new.
+
+    Raises `VectorDamagedError` where the damage leaves nothing to look at, or the database is of
+    another version; `sqlite3.Error` where the disk does not give the file.
+    """
+    path = folder / TRUTH
+    acked = acknowledged(folder / MARK)
+    if not path.exists():
+        raise VectorDamagedError("truth.db is gone", where=str(folder), way_out=RESTORE)
+    try:
+        return _verified(path, acked, folder)
+    except sqlite3.Error as error:
+        if is_elsewhere(error):
+            raise
+        raise VectorDamagedError(
+            f"the database is damaged ({error})", where=str(path), way_out=RESTORE
+        ) from error
+
+
+def _verified(path: Path, acked: int | None, folder: Path) -> Verified:
+    connection = connect(path, "verify")
+    try:
+        if version_of(connection, path) != VERSION:
+            raise VectorDamagedError("the database is empty", where=str(path), way_out=RESTORE)
+        if problem := layout_problem(connection, path):
+            raise VectorDamagedError(problem, where=str(path), way_out=RESTORE)
+        connection.execute("BEGIN")
+        state = truth.get_state(connection, path)
+        _refuse_behind(state.last_commit, acked, folder)
+        indexes, live, wrong = truth.scan(connection, path)
+        wrong += _numbers(state, indexes, live)
+    finally:
+        connection.close()
+    problems = [Problem(str(path), what, RESTORE) for what in wrong]
+    return Verified(state.last_commit, acked, indexes, live, problems)
+
+
+def _refuse_behind(commit: int, acked: int | None, folder: Path) -> None:
+    if acked is not None and commit < acked:
+        raise VectorDamagedError(
+            f"acknowledged writes are missing: the database ends with commit {commit:,}, and "
+            f"commit {acked:,} was acknowledged",
+            where=str(folder),
+            way_out=f"Look for {TRUTH}-wal in a backup, restore a snapshot, or remove the file "
+            f"{MARK} to go on without those writes.",
+        )
+
+
+def _numbers(
+    state: truth.State, indexes: list[truth.Kept], live: dict[int, truth.Scanned]
+) -> list[str]:
+    """Numbers that are in use and would be given again."""
+    seqs = [int(found.seqs.max()) for found in live.values()]
+    numbers = [kept.number for kept in indexes]
+    if max(seqs, default=0) >= state.next_seq or max(numbers, default=0) >= state.next_index:
+        return ["there are numbers in use that were never given"]
+    return []
