@@ -14,7 +14,7 @@ from stillhouse.vectors.distances import better_first, scores
 from stillhouse.vectors.filters import Filter, matches
 from stillhouse.vectors.live import Checks, Rows, Seqs
 from stillhouse.vectors.search_index import SearchIndex, SearchOptions
-from stillhouse.vectors.values import Floats, Hits, IndexSpec, Metric
+from stillhouse.vectors.values import Floats, Hits, Include, IndexSpec, Metric
 from stillhouse.vectors.worker import Tended, Worker
 
 Metadata = dict[str, Any] | None
@@ -29,7 +29,9 @@ class Kept(NamedTuple):
 
     @property
     def check(self) -> int:
-        return zlib.crc32(repr((self.id, self.metadata)).encode(), zlib.crc32(self.vector))
+        return zlib.crc32(
+            repr((self.id, self.metadata)).encode(), zlib.crc32(self.vector.tobytes())
+        )
 
 
 class Shelf:
@@ -136,8 +138,8 @@ class Shelf:
         assert (steps >= 0 if self.spec.metric == "l2" else steps <= 0).all()
 
 
-WITH_ALL = frozenset(("metadata", "vector"))
-NOTHING: frozenset[Any] = frozenset()
+WITH_ALL: frozenset[Include] = frozenset(("metadata", "vector"))
+NOTHING: frozenset[Include] = frozenset()
 
 
 def decoded(metadata: bytes | None) -> Metadata:

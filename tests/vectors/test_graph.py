@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import cast
+
 import numpy as np
 import pytest
 
 from stillhouse.errors import VectorDamagedError
 from stillhouse.vectors.distances import lengths_inverted, scores
-from stillhouse.vectors.graph import BEAM, Built, Codes, Graph, build
+from stillhouse.vectors.graph import BEAM, Built, Codes, Graph, Labels, _beam, _probes, build
 from stillhouse.vectors.values import METRICS, Floats, Metric
 from tests.vectors.shelf import clustered
 
@@ -24,7 +27,7 @@ def _ready(metric: Metric, queries: Floats) -> Floats:
     return np.ascontiguousarray(queries)
 
 
-def _recall(metric: Metric, vectors: Floats, queries: Floats, labels: Floats) -> float:
+def _recall(metric: Metric, vectors: Floats, queries: Floats, labels: Labels) -> float:
     hits = 0
     for query, found in zip(queries, labels, strict=True):
         near = scores(metric, query, vectors)
@@ -77,11 +80,17 @@ def test_rows_that_are_hard_to_find_get_a_wider_beam() -> None:
 
 
 def test_a_graph_that_does_not_find_its_rows_is_not_searched() -> None:
-    """Where one row is the nearest of all for half the queries, links lead nowhere else: the beam
-    becomes that of all rows, so that they are scanned."""
-    vectors = clustered(20_000, 64, 5)
-    vectors[7] *= 1_000
-    assert _built("ip", vectors, threads=2).beam == 20_000
+    """Where even the widest beam misses, the beam becomes that of all rows: they are scanned."""
+    vectors = clustered(5_000, 4, 5)
+    asked: list[int] = []
+
+    def nowhere(queries: Floats, count: int, beam: int) -> Labels:
+        asked.append(beam)
+        return np.full((len(queries), count), -1, np.int64)
+
+    blind = cast(Graph, SimpleNamespace(rows=5_000, nearest=nowhere))
+    assert _beam(blind, _probes("l2", vectors, vectors[:0, 0])) == 5_000
+    assert asked == [64, 128, 256, 512, 1024]
 
 
 @pytest.mark.parametrize("metric", METRICS)

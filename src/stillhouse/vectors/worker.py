@@ -46,6 +46,7 @@ class Worker:
         self._failed: dict[Tended, float] = {}
         """What failed, and when it is to be tried again."""
         self._busy: Tended | None = None
+        self._asleep_until = 0.0
         self._thread: threading.Thread | None = None
         self.closing = False
 
@@ -54,8 +55,8 @@ class Worker:
         with self._bell:
             if self.closing:
                 return
-            wake = not self._due or (pressing and index not in self._pressing)
-            self._due[index] = time.monotonic() + self._quiet
+            wake = pressing and index not in self._pressing
+            at = self._due[index] = time.monotonic() + self._quiet
             if pressing:
                 self._pressing[index] = None
             if self._thread is None:
@@ -63,7 +64,7 @@ class Worker:
                     target=self._work, name="vector-worker", daemon=True
                 )
                 self._thread.start()
-            elif wake:
+            elif wake or at < self._asleep_until:
                 self._bell.notify_all()
 
     def settle(self, index: Tended) -> None:
@@ -122,7 +123,11 @@ class Worker:
                     index, quiet, wait = self._next(time.monotonic())
                     if index is not None and self._busy is None:
                         break
-                    self._bell.wait(None if self._busy is not None else wait)
+                    if self._busy is not None:
+                        wait = None
+                    self._asleep_until = float("inf") if wait is None else time.monotonic() + wait
+                    self._bell.wait(wait)
+                self._asleep_until = 0.0
                 self._busy = index
                 due = self._due.get(index)
             try:
