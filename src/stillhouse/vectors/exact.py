@@ -44,7 +44,7 @@ def keys_at(
     )
     if metric == "cosine":
         # -1 is the last row here; minus infinity times its length stays what it is.
-        keys *= inverted[labels]
+        keys *= inverted.take(labels)
     if metric != "l2":
         np.negative(keys, out=keys)
     return keys
