@@ -105,14 +105,16 @@ class Shelf:
             if filter_ is None or matches(filter_, decoded(one.metadata))
         ]
 
-    def nearest(self, query: Floats, k: int, filter_: Filter | None = None) -> list[str]:
-        """The ids of the k nearest that match."""
+    def nearest(self, queries: Floats, k: int, filter_: Filter | None = None) -> list[list[str]]:
+        """For each query (n, d) the ids of the k nearest that match."""
         seqs = self.matching(filter_)
-        if not seqs:
-            return []
-        vectors = np.array([self.items[seq].vector for seq in seqs])
-        order = better_first(self.spec.metric, scores(self.spec.metric, query, vectors))
-        return [self.items[seqs[at]].id for at in order[:k]]
+        vectors = np.array([self.items[seq].vector for seq in seqs], np.float32)
+        vectors = vectors.reshape(-1, self.spec.dimension)
+        found = []
+        for query in queries:
+            order = better_first(self.spec.metric, scores(self.spec.metric, query, vectors))
+            found.append([self.items[seqs[at]].id for at in order[:k]])
+        return found
 
     def holds(self, index: SearchIndex, filter_: Filter | None = None) -> None:
         """Assert that an index has exactly the items that match, each once, with right scores."""
@@ -169,14 +171,22 @@ def clustered(count: int, dimension: int, seed: int, clusters: int = 20) -> Floa
 
 
 def recall(
-    shelf: Shelf, index: SearchIndex, queries: Floats, filter_: Filter | None = None
+    shelf: Shelf,
+    index: SearchIndex,
+    queries: Floats,
+    filter_: Filter | None = None,
+    ef: int | None = None,
+    together: bool = False,
 ) -> float:
-    """The share of the ten nearest that an index finds, one query at a time."""
+    """The share of the ten nearest that an index finds, one query at a time or ``together``."""
     hits = wanted = 0
-    for query in queries:
-        right = shelf.nearest(query, 10, filter_)
-        found = index.search(query[None], 10, filter_, None, NOTHING)[0].ids
-        assert len(found) == len(right)
-        hits += len(set(found) & set(right))
-        wanted += len(right)
+    right = shelf.nearest(queries, 10, filter_)
+    if together:
+        found = index.search(queries, 10, filter_, ef, NOTHING)
+    else:
+        found = [index.search(one[None], 10, filter_, ef, NOTHING)[0] for one in queries]
+    for ours, theirs in zip(found, right, strict=True):
+        assert len(ours.ids) == len(set(ours.ids)) == len(theirs)
+        hits += len(set(ours.ids) & set(theirs))
+        wanted += len(theirs)
     return hits / wanted

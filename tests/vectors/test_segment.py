@@ -12,6 +12,7 @@ from stillhouse.errors import VectorDamagedError
 from stillhouse.vectors.filters import parse_filter
 from stillhouse.vectors.live import Rows
 from stillhouse.vectors.segment import Building, Segment, write_rows
+from stillhouse.vectors.segment_file import SECTIONS, SegmentWriter, read_segment
 from stillhouse.vectors.values import METRICS, IndexSpec, Metric
 from tests.vectors.shelf import Shelf, clustered
 
@@ -64,6 +65,19 @@ def test_a_segment_of_another_index_is_refused(tmp_path: Path) -> None:
     for spec in (IndexSpec("a", 8, "l2"), IndexSpec("a", 9, "cosine")):
         with pytest.raises(VectorDamagedError):
             Segment.open(tmp_path / "one.seg", spec)
+
+
+def test_a_segment_with_the_graph_of_another_is_refused(tmp_path: Path) -> None:
+    """A graph of more or fewer rows is not the graph of these rows, whatever the checksums say."""
+    _write(_shelf(), tmp_path / "one.seg")
+    _write(_shelf(count=650), tmp_path / "two.seg")
+    one, two = (read_segment(tmp_path / name) for name in ("one.seg", "two.seg"))
+    writer = SegmentWriter(tmp_path / "mixed.seg")
+    for name in SECTIONS:
+        writer.section(name, [(two if name == "graph" else one).section(name).tobytes()])
+    writer.finish(one.header, _nothing)
+    with pytest.raises(VectorDamagedError, match="other rows"):
+        Segment.open(tmp_path / "mixed.seg", _shelf().spec)
 
 
 def test_a_segment_that_is_stopped_leaves_nothing(tmp_path: Path) -> None:
@@ -122,10 +136,10 @@ def test_kept_answers_are_bounded(tmp_path: Path) -> None:
     segment = _write(_shelf(), tmp_path / "x.seg")
     assert segment is not None
     first = segment.choose(parse_filter({"at": {"$gte": 0}}), None)
-    for at in range(300):
+    for at in range(1_100):
         last = segment.choose(parse_filter({"at": {"$gte": at + 1}}), None)
-    assert segment.choose(parse_filter({"at": {"$gte": 300}}), None) is last
+    assert segment.choose(parse_filter({"at": {"$gte": 1_100}}), None) is last
     assert segment.choose(parse_filter({"at": {"$gte": 0}}), None) is not first
     kept = segment._kept
-    assert len(kept._chosen) <= 256
+    assert len(kept._chosen) <= 1_024
     assert kept._size == sum(one.bytes for one in kept._chosen.values())

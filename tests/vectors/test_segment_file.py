@@ -99,10 +99,20 @@ def test_sections_in_other_places_are_refused(tmp_path: Path) -> None:
     _write(path)
     data = path.read_bytes()
     length = struct.unpack_from("<I", data, 8)[0]
-    for old, new in ((b'"vectors":[4096', b'"vectors":[4160'), (b'"ids"', b'"odd"')):
-        text = data[16 : 16 + length]
-        assert old in text
-        block = data[:8] + struct.pack("<II", length, 0) + text.replace(old, new)
+    header = msgspec.json.decode(data[16 : 16 + length])
+    offset, size, _ = header["sections"]["vectors"]
+    end = header["sections"]["inverted"][0]
+    # The first bytes belong to no section; a section is longer than its place; a name is unknown.
+    later = [offset + 16, size - 16, zlib.crc32(data[offset + 16 : end])]
+    longer = [offset, end - offset + 1, zlib.crc32(data[offset:end])]
+    odd = {("odd" if name == "ids" else name): one for name, one in header["sections"].items()}
+    for sections in (
+        header["sections"] | {"vectors": later},
+        header["sections"] | {"vectors": longer},
+        odd,
+    ):
+        text = msgspec.json.encode(header | {"sections": sections})
+        block = data[:8] + struct.pack("<II", len(text), 0) + text
         block += bytes(4096 - len(block))
         block = block[:12] + struct.pack("<I", zlib.crc32(block)) + block[16:]
         path.write_bytes(block + data[4096:])

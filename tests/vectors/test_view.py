@@ -33,6 +33,7 @@ def test_a_change_leaves_the_old_view_as_it_was() -> None:
     assert new.tail.live().tolist() == [0, 2, 3, 5, 6, 7, 8, 9, 10]
     newest = new.changed([11], None)
     assert (new.total, newest.total) == (9, 8)
+    assert new.tail.live().tolist() == [0, 2, 3, 5, 6, 7, 8, 9, 10]
     assert newest.tail.live().tolist() == [0, 2, 3, 5, 6, 7, 8, 9]
 
 

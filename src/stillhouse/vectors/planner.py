@@ -47,6 +47,6 @@ def plan(rows: int, matching: int, k: int, ef: int) -> Plan:
     beam, step = max(ef, take), _GRAPH_STEP
     if matching < rows:
         beam, step = max(beam, int(_MARGIN * take * rows / matching) + 1), _LISTED_STEP
-    if matching * _SCAN_ROW <= beam * step or beam >= rows:
+    if matching * _SCAN_ROW <= beam * step:
         return Plan(0, take)
     return Plan(beam, take)

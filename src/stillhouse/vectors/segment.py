@@ -30,7 +30,7 @@ Dead = npt.NDArray[np.bool_]
 _SCANNED: Final = 96
 """So few rows are looked at by their vectors; of more, codes are laid end to end."""
 _KEPT_LEAST: Final = 1 << 20
-_KEPT_MOST: Final = 256
+_KEPT_MOST: Final = 1_024
 _PIECE: Final = 1 << 20
 
 
