@@ -42,7 +42,7 @@ def spare(k: int) -> int:
 def plan(rows: int, matching: int, k: int, ef: int) -> Plan:
     """How to find the k nearest of ``matching`` among the ``rows`` of a part with a graph."""
     take = spare(k)
-    if matching <= max(_LEAST, take):
+    if matching <= _LEAST:
         return Plan(0, take)
     beam, step = max(ef, take), _GRAPH_STEP
     if matching < rows:
