@@ -44,6 +44,11 @@ def _of_metadata(text: bytes, dimension: int = 2) -> Pieces:
     return [put_together([header(items=250, dimension=dimension), *blocks])]
 
 
+def _one_metadata() -> Pieces:
+    text = b'{"a":[' + b"[]," * 5_000_000 + b"[]]}"
+    return [put_together([header(items=1), *block([b"a"], [[1, 2]], [text])])]
+
+
 def _many_keys() -> Pieces:
     yield b'{"metadata":{"x":{}'
     yield from (b',"%x":{}' % at for at in range(60_000))
@@ -68,6 +73,7 @@ CASES: Final[dict[str, Callable[[], Pieces]]] = {
     "plain version 2": _plain_v2,
     "wide block": lambda: _of_metadata(b'{"a":"' + b"x" * 65_000 + b'"}', 16_384),
     "block of lists": lambda: _of_metadata(b'{"a":[' + b"[]," * 21_000 + b"[]]}"),
+    "metadata of lists": _one_metadata,
     "length beyond all": lambda: [put_together([header(), Part(b"IDS ", b"", 2**32 - 1)])],
     "length just allowed": lambda: [put_together([header(), Part(b"IDS ", b"", 16 << 20)])],
     "count beyond all": lambda: [

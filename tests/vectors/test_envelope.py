@@ -5,7 +5,9 @@ from __future__ import annotations
 import io
 import json
 import random
+import struct
 import tracemalloc
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO, cast
@@ -242,6 +244,15 @@ def test_end_must_agree_with_the_rest() -> None:
     assert "behind" in refused(put_together(parts, size=len(DATA) + 1)).what
 
 
+def test_change_that_fits_every_checksum_but_the_last_is_found() -> None:
+    """The SHA-256 over everything finds what the sections' own checksums let through."""
+    whole = put_together([header(items=1), *block([b"a"], [[1, 2]])])
+    other = put_together([header(items=1), *block([b"a"], [[1, 3]])])
+    end = whole[-52:-4]
+    check = zlib.crc32(b"END " + struct.pack("<I", 48) + end)
+    assert "SHA-256" in refused(other[:-52] + end + struct.pack("<I", check)).what
+
+
 def test_limits_of_the_reader_hold() -> None:
     """An envelope made under wider limits is refused under narrower ones."""
     assert "from 1 to 2" in refused(DATA, Limits(dimension=2)).what
@@ -339,7 +350,11 @@ def test_summary_finds_what_is_wrong_at_the_ends() -> None:
     for other in (DATA[:-1], DATA + b"x", DATA[:100], DATA[:40], b"", DATA[:11]):
         with pytest.raises(VectorDamagedError):
             summary(lambda start, end: other[start:end], len(other), Limits(), "f")  # noqa: B023
-    for short in (DATA[:60], DATA[:100]):
+    parts = envelopes.taken_apart(DATA)
+    for wrong in (put_together(parts, items=4), put_together(parts, size=len(DATA) + 1)):
+        with pytest.raises(VectorDamagedError):
+            summary(lambda start, end: wrong[start:end], len(DATA), Limits(), "f")  # noqa: B023
+    for short in (DATA[:15], DATA[:60], DATA[:100]):
         with pytest.raises(VectorDamagedError):  # It has shrunk since its size was asked.
             summary(lambda start, end: short[start:end], len(DATA), Limits(), "f")  # noqa: B023
 
@@ -387,6 +402,13 @@ def test_large_version_1_is_read_in_windows() -> None:
     assert rows == [
         (id_, np.array(vectors[id_], "<f4").tobytes(), {"id": id_}) for id_ in sorted(vectors)
     ]
+
+
+def test_numbers_are_not_cut_where_reading_stops() -> None:
+    """A number at the border of what is read at once is read to its end."""
+    data = v1(dimension=12, vectors={"a": [15] * 12})
+    for most in (1, 2, 3, 5):
+        assert verify(drops(data, most)).spec.dimension == 12
 
 
 def test_blanks_without_end_are_skipped() -> None:

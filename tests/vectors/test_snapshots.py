@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import signal
 import subprocess
@@ -17,6 +18,8 @@ import numpy as np
 import pytest
 
 from stillhouse.errors import (
+    LakeChangedError,
+    StorageError,
     UsageError,
     VectorBusyError,
     VectorConflictError,
@@ -27,6 +30,7 @@ from stillhouse.errors import (
 )
 from stillhouse.vectors import EnvelopeInfo, Item, SnapshotInfo, VectorStore
 from stillhouse.vectors.backend import Export
+from stillhouse.vectors.envelope_files import told
 from stillhouse.vectors.memory import MemoryBackend
 from stillhouse.vectors.snapshot_places import FolderPlace
 from stillhouse.vectors.snapshots import Snapshots, folder_of
@@ -270,7 +274,13 @@ def test_ids_do_not_lead_elsewhere(store: VectorStore, place: Path) -> None:
     """An id with a path in it reaches no other index's snapshot, nor does a line end pass."""
     made = store.snapshot(SPEC.name)
     store.create("other", 3)
-    for id_ in (f"../d%C3%B6cs/{made.id}", f"{made.id}\n", f"{made.id}.envelope", made.id):
+    for id_ in (
+        f"../d%C3%B6cs/{made.id}",
+        f"{made.id}/../x",
+        f"{made.id}\n",
+        f"{made.id}.envelope",
+        made.id,
+    ):
         with pytest.raises(VectorNotFoundError):
             store.restore("other", id_, "new")
 
@@ -310,10 +320,12 @@ def test_damaged_snapshot_is_never_restored(store: VectorStore, place: Path, whe
 
 
 def test_nothing_is_loaded_before_all_is_read(store: VectorStore, place: Path) -> None:
-    """A backend is not asked to load anything of a snapshot whose last byte is off."""
+    """A backend is not asked to load anything of a snapshot of which a byte is off."""
     made = store.snapshot(SPEC.name)
     (path,) = files(place)
-    path.write_bytes(path.read_bytes()[:-1] + b"x")
+    data = bytearray(path.read_bytes())
+    data[200] ^= 1
+    path.write_bytes(data)
     asked = []
 
     class Watched(MemoryBackend):
@@ -326,6 +338,48 @@ def test_nothing_is_loaded_before_all_is_read(store: VectorStore, place: Path) -
     with pytest.raises(VectorDamagedError):
         Snapshots(place).restore(Watched(), SPEC.name, made.id, "new", replace=False)
     assert asked == []
+
+
+def test_existing_index_is_told_before_anything_is_read(store: VectorStore, place: Path) -> None:
+    """Without ``replace`` an index that is there is what is told, whatever the snapshot is."""
+    made = store.snapshot(SPEC.name)
+    (path,) = files(place)
+    path.write_bytes(b"x")
+    store.export_file(SPEC.name, place / "file")
+    for call in (
+        lambda: store.restore(SPEC.name, made.id),
+        lambda: store.import_file(path, SPEC.name),
+    ):
+        with pytest.raises(VectorConflictError):
+            call()
+
+
+def test_snapshot_that_goes_while_it_is_listed(store: VectorStore, place: Path) -> None:
+    """One deleted since it was listed is left out; one that cannot be read is told to be so."""
+    made = store.snapshot(SPEC.name)
+
+    class Gone(FolderPlace):
+        """Deletes what it is to read, or only fails."""
+
+        deletes = True
+
+        def read(self, path: str, start: int, end: int) -> bytes:
+            if self.deletes:
+                self.delete(path)
+            raise StorageError("cannot read: the disk failed to read or write", where=path)
+
+    gone = Gone(place)
+    gone.deletes = False
+    (listed,) = Snapshots(gone).list(SPEC.name)
+    assert (listed.id, listed.damaged) == (made.id, "cannot read: the disk failed to read or write")
+    assert Snapshots(Gone(place)).list(SPEC.name) == []
+
+
+def test_refusals_of_a_place_are_the_vector_stores() -> None:
+    """A disk that refuses, and an object that is replaced while it is read, end in its errors."""
+    for error in (StorageError("it refused"), LakeChangedError("was replaced while it was read")):
+        with pytest.raises(VectorFailedError, match=error.what), told():
+            raise error
 
 
 @pytest.mark.parametrize("size", [0, 5, 50, 200])
@@ -370,10 +424,17 @@ def test_what_is_no_snapshot_is_not_listed(store: VectorStore, place: Path) -> N
     assert store.snapshots(SPEC.name) == [made]
 
 
-def test_deleted_snapshot_is_gone(store: VectorStore, place: Path) -> None:
-    """A snapshot can be removed, and no other is."""
+def test_deleted_snapshot_is_gone(
+    store: VectorStore, place: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A snapshot can be removed for good, and no other is."""
     first, second = store.snapshot(SPEC.name), store.snapshot(SPEC.name)
+    synced: list[str] = []
+    monkeypatch.setattr(
+        os, "fsync", lambda handle: synced.append(os.readlink(f"/proc/self/fd/{handle}"))
+    )
     store.delete_snapshot(SPEC.name, first.id)
+    assert synced == [str(place / folder_of(SPEC.name))]
     assert store.snapshots(SPEC.name) == [second]
     assert len(files(place)) == 1
 
@@ -410,6 +471,27 @@ def test_many_writers_at_once_each_have_theirs(place: Path) -> None:
         thread.join()
     assert len({info.id for info in made}) == 40
     assert snapshots.list(SPEC.name) == sorted(made, key=lambda info: info.id)
+
+
+def test_draft_that_is_not_locked_yet_is_not_swept(place: Path) -> None:
+    """While one writer makes its draft, another waits with sweeping."""
+    backend, snapshots = envelopes.backend(), Snapshots(place)
+    snapshots.take(backend, SPEC.name)
+    folder = place / folder_of(SPEC.name)
+    fresh = folder / ".stillhouse-1-0123456789abcdef.tmp"
+    handle = os.open(folder, os.O_RDONLY)
+    other = threading.Thread(target=snapshots.take, args=(backend, SPEC.name))
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        fresh.write_bytes(b"")
+        other.start()
+        other.join(0.3)
+        assert (fresh.exists(), other.is_alive()) == (True, True)
+    finally:
+        os.close(handle)
+        other.join()
+    assert not fresh.exists()
+    assert len(snapshots.list(SPEC.name)) == 2
 
 
 def test_snapshot_is_on_disk_before_it_is_seen(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import re
 import threading
 from collections.abc import Callable, Iterator
@@ -14,7 +15,7 @@ from typing import Any, ClassVar
 import numpy as np
 import pytest
 
-from stillhouse.errors import VectorBusyError, VectorDamagedError, VectorFailedError
+from stillhouse.errors import StorageError, VectorBusyError, VectorDamagedError, VectorFailedError
 from stillhouse.vectors import VectorStore
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.snapshot_objects import ObjectPlace
@@ -142,6 +143,24 @@ def test_writer_that_ends_between_leaves_nothing_in_sight(
     with pytest.raises(Ended):
         Snapshots(place).take(envelopes.backend(), SPEC.name)
     assert Snapshots(place).list(SPEC.name) == []
+
+
+@pytest.mark.s3
+def test_upload_is_given_up_when_its_source_breaks(url: str, keys: Callable[[], list[str]]) -> None:
+    """A draft that cannot be read to its end: no object, and no upload that still waits."""
+
+    class Breaking(io.BytesIO):
+        """Cannot be read beyond 10 MB."""
+
+        def read(self, size: int | None = -1, /) -> bytes:
+            if self.tell() > 10_000_000:
+                raise OSError(5, "Input/output error")
+            return super().read(size)
+
+    with pytest.raises(StorageError):
+        ObjectPlace(url).put(Breaking(bytes(30_000_000)), 30_000_000, "docs/x")
+    assert keys() == []
+    assert not [one for one in threading.enumerate() if one.name.startswith("upload ")]
 
 
 @pytest.mark.s3
