@@ -184,10 +184,11 @@ def running(
     limits: Limits | None = None,
     options: ServeOptions | None = None,
     keys: Path | None = None,
+    snapshots: Path | None = None,
 ) -> Iterator[Live]:
     """A service on a free port of loopback, in a thread; stopped and looked over at the end."""
     log = StringIO()
-    store = VectorStore(backend or MemoryBackend(), limits=limits)
+    store = VectorStore(backend or MemoryBackend(), limits=limits, snapshots=snapshots)
     options = options or ServeOptions()
     logger = make_log(log, console=False)
     guard = server.make_guard("127.0.0.1", keys, logger)

@@ -21,7 +21,7 @@ from stillhouse.vectors.values import Health
 from stillhouse.web.calls import Bodies, Call, Gone
 from stillhouse.web.lanes import Lane, Pace
 from stillhouse.web.options import ServeOptions
-from stillhouse.web.problems import Refusal
+from stillhouse.web.problems import Denial
 from tests.web.conftest import fill
 from tests.web.live import BASE, PATIENCE, Answer, Live, TroubledBackend, running
 
@@ -297,7 +297,7 @@ def test_bodies_share_a_memory() -> None:
         reading(bodies, b"123", b"456")
     with pytest.raises(Gone):
         reading(bodies, b"12345", end=False)
-    with pytest.raises(Refusal, match="at most 10"):
+    with pytest.raises(Denial, match="at most 10"):
         reading(bodies, b"12345", b"678901")
     assert reading(bodies, b"12345") == 5
     bodies.release(first)

@@ -10,7 +10,7 @@ from stillhouse.errors import UsageError
 from stillhouse.web import guard, server
 from stillhouse.web.calls import Call
 from stillhouse.web.logs import make_log
-from stillhouse.web.problems import Refusal
+from stillhouse.web.problems import Denial
 from tests.web.live import BASE, Live, running
 
 KEY = "key-one-4f1c"
@@ -43,7 +43,7 @@ def refused(who: guard.Guard, **headers: str) -> str:
     """The code of the refusal; empty when the request gets in."""
     try:
         who.admit(call(**headers))
-    except Refusal as error:
+    except Denial as error:
         return error.code
     return ""
 

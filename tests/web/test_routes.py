@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.web.conftest import fill
 from tests.web.live import BASE, Live, base64, floats, running
 
 
@@ -204,3 +206,48 @@ def test_an_empty_store_answers() -> None:
     with running() as live:
         assert live.ask("GET", BASE).json == {"indexes": []}
         assert live.ask("GET", "/readyz").status == 200
+
+
+def test_snapshots_are_taken_listed_and_restored(tmp_path: Path) -> None:
+    """Into a new name or over the old one, which is only given up when that is said."""
+    with running(snapshots=tmp_path) as live:
+        fill(live)
+        taken = live.post("docs/snapshot", {})
+        assert taken.status == 201
+        assert (taken.json["index"], taken.json["items"]) == ("docs", 3)
+        assert live.ask("GET", f"{BASE}/docs/snapshot").json == {"snapshots": [taken.json]}
+        live.post("docs/delete", {"ids": ["a", "b"]})
+        body = {"snapshot": taken.json["id"]}
+        refused = live.post("docs/restore", body)
+        assert (refused.status, refused.code) == (409, "index_exists")
+        copied = live.post("docs/restore", body | {"into": "copy"})
+        assert (copied.status, copied.json["items"]) == (200, 3)
+        assert (copied.json["index"]["name"], copied.json["index"]["count"]) == ("copy", 3)
+        assert live.ask("GET", f"{BASE}/docs").json["count"] == 1
+        assert live.post("docs/restore", body | {"replace": True}).json["items"] == 3
+        assert live.ask("GET", f"{BASE}/docs/ids").json["ids"] == ["a", "b", "c"]
+
+
+def test_snapshots_that_cannot_be_are_refused(tmp_path: Path) -> None:
+    """Unknown ones and names, a damaged one, and a service without a place for them."""
+    with running(snapshots=tmp_path) as live:
+        fill(live)
+        assert live.post("none/snapshot", {}).code == "index_not_found"
+        unknown = live.post("docs/restore", {"snapshot": "no", "into": "x"})
+        assert (unknown.status, unknown.code) == (404, "snapshot_not_found")
+        for bad in ("../x", "", "a/b", "\0"):
+            assert live.post("docs/restore", {"snapshot": bad, "into": "x"}).status in (404, 422)
+        id_ = live.post("docs/snapshot", {}).json["id"]
+        named = live.post("docs/restore", {"snapshot": id_, "into": "a/b"})
+        assert (named.code, named.fields) == ("invalid_name", ["into"])
+        (envelope,) = (path for path in tmp_path.rglob("*") if path.is_file() and id_ in path.name)
+        data = bytearray(envelope.read_bytes())
+        data[len(data) // 2] ^= 1
+        envelope.write_bytes(data)
+        damaged = live.post("docs/restore", {"snapshot": id_, "into": "x"})
+        assert (damaged.status, damaged.code) == (422, "envelope_damaged")
+        assert [one.name for one in live.store.indexes()] == ["docs"]
+    with running() as live:
+        fill(live)
+        answer = live.post("docs/snapshot", {})
+        assert (answer.status, answer.fields) == (422, ["snapshots"])

@@ -32,6 +32,14 @@ Data = Annotated[
         help="Folder of the indexes (made when it is missing), or memory: to try it.",
     ),
 ]
+Snapshots = Annotated[
+    str | None,
+    typer.Option(
+        "--snapshots",
+        metavar="DIR|URL",
+        help="Where snapshots are kept: a folder or s3://bucket/prefix (default: DIR/snapshots).",
+    ),
+]
 KeyFile = Annotated[
     Path | None,
     typer.Option(
@@ -98,6 +106,7 @@ GraceSeconds = Annotated[
 
 def serve(
     data: Data = "vectors",
+    snapshots: Snapshots = None,
     host: Annotated[str, typer.Option("--host", help="Address to listen on.")] = "127.0.0.1",
     port: Annotated[
         int, typer.Option("--port", min=0, max=65535, help="0 takes any that is free.")
@@ -136,12 +145,12 @@ def serve(
         access_log=not no_access_log,
     )
     where = (host, port, api_key_file)
-    _serve(data, where, limits, options, log_format)
+    _serve((data, snapshots), where, limits, options, log_format)
     return 0
 
 
 def _serve(
-    data: str,
+    kept: tuple[str, str | None],
     where: tuple[str, int, Path | None],
     limits: Limits,
     options: ServeOptions,
@@ -159,10 +168,14 @@ def _serve(
     from stillhouse.vectors import VectorStore
 
     host, port, keys = where
+    data, snapshots = kept
     words = {LogFormat.auto: None, LogFormat.json: False, LogFormat.console: True}
     log = make_log(console=words[log_format])
     guard = server.make_guard(host, keys, log)
-    with server.bind(host, port) as bound, VectorStore(data, limits=limits) as store:
+    with (
+        server.bind(host, port) as bound,
+        VectorStore(data, limits=limits, snapshots=snapshots) as store,
+    ):
         server.serve(
             store, bound, guard, log, options, lambda url: log.info("listening", url=url, data=data)
         )

@@ -15,7 +15,7 @@ from stillhouse.web import openapi
 from stillhouse.web.calls import Call, Gone, Message, Receive, Reply, Scope, Send
 from stillhouse.web.guard import Guard
 from stillhouse.web.logs import Log
-from stillhouse.web.problems import MEDIA_TYPE, Refusal, body_of, judge
+from stillhouse.web.problems import MEDIA_TYPE, Denial, body_of, judge
 from stillhouse.web.routes import ROUTES, Route, Table
 from stillhouse.web.service import Service
 
@@ -126,13 +126,13 @@ class App:
         )
 
 
-def _too_late(whole: bool, limit: float) -> Refusal:
+def _too_late(whole: bool, limit: float) -> Denial:
     if whole:
-        return Refusal(
+        return Denial(
             "timeout",
             f"it took longer than {limit:g} s; what was begun may still be done",
         )
-    return Refusal("request_timeout", f"the body was not whole after {limit:g} s", close=True)
+    return Denial("request_timeout", f"the body was not whole after {limit:g} s", close=True)
 
 
 async def _send(reply: Reply, call: Call, receive: Receive, send: Send) -> None:

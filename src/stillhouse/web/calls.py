@@ -12,7 +12,7 @@ from typing import Any, Final, NamedTuple, TypeAlias
 from urllib.parse import parse_qsl
 
 from stillhouse.errors import VectorBusyError, VectorRequestError
-from stillhouse.web.problems import Headers, Refusal
+from stillhouse.web.problems import Denial, Headers
 
 Message: TypeAlias = MutableMapping[str, Any]
 Receive: TypeAlias = Callable[[], Awaitable[Message]]
@@ -79,12 +79,12 @@ def check_kind(call: Call, allowed: tuple[bytes, ...]) -> None:
     too: that is what a web page can send across origins without asking."""
     words = b" or ".join(allowed).decode()
     if call.kind() not in allowed:
-        raise Refusal("unsupported_media_type", f"the content type must be {words}", close=True)
+        raise Denial("unsupported_media_type", f"the content type must be {words}", close=True)
     charset = re.search(rb'charset="?([\w-]+)', call.headers.get(b"content-type", b"").lower())
     if charset and charset[1] not in (b"utf-8", b"utf8"):
-        raise Refusal("unsupported_media_type", "JSON is read as UTF-8 only", close=True)
+        raise Denial("unsupported_media_type", "JSON is read as UTF-8 only", close=True)
     if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise Refusal("unsupported_media_type", "compressed bodies are not read", close=True)
+        raise Denial("unsupported_media_type", "compressed bodies are not read", close=True)
 
 
 class Bodies:
@@ -98,7 +98,7 @@ class Bodies:
     async def read(self, call: Call, receive: Receive) -> int:
         """The whole body into ``call.body``; the bytes that it holds, for `release`.
 
-        Raises `Refusal` (``body_too_large``), `VectorBusyError` and `Gone`; then nothing is held.
+        Raises `Denial` (``body_too_large``), `VectorBusyError` and `Gone`; then nothing is held.
         """
         told = call.headers.get(b"content-length")
         if told is not None and int(told) > self._most:
@@ -130,10 +130,8 @@ class Bodies:
         """What was read is not needed any more."""
         self._free += held
 
-    def _too_large(self) -> Refusal:
-        return Refusal(
-            "body_too_large", f"a body may have at most {self._most:,} bytes", close=True
-        )
+    def _too_large(self) -> Denial:
+        return Denial("body_too_large", f"a body may have at most {self._most:,} bytes", close=True)
 
 
 def query_values(call: Call, known: tuple[str, ...]) -> dict[str, str]:

@@ -21,7 +21,7 @@ from typing import Final, Protocol
 from stillhouse.config import seconds
 from stillhouse.errors import UsageError
 from stillhouse.web.calls import Call
-from stillhouse.web.problems import Refusal
+from stillhouse.web.problems import Denial
 
 _LOOK_AGAIN: Final = 1.0
 """Seconds after which the file of keys is looked at again."""
@@ -31,7 +31,7 @@ Tell = Callable[[str, str], None]
 
 
 class Guard(Protocol):
-    """Lets a request in, or raises `Refusal`."""
+    """Lets a request in, or raises `Denial`."""
 
     def admit(self, call: Call) -> None:
         """For every route that is not open."""
@@ -65,7 +65,7 @@ class Keys:
         for one in self._digests:  # all of them, always: no early end tells which
             known |= hmac.compare_digest(digest, one)
         if not known:
-            raise Refusal(
+            raise Denial(
                 "unauthorized",
                 "give a key as 'Authorization: Bearer KEY' or 'api-key: KEY'",
                 headers=((b"www-authenticate", b'Bearer realm="stillhouse"'),),
@@ -98,7 +98,7 @@ class Loopback:
         """Refuse other host names (421) and web pages of other origins (403)."""
         host = call.headers.get(b"host", b"")
         if not _is_loopback(host):
-            raise Refusal(
+            raise Denial(
                 "misdirected",
                 "without keys this service answers only as localhost, 127.0.0.1 or [::1]; "
                 "start it with --api-key-file to serve other names",
@@ -106,7 +106,7 @@ class Loopback:
             )
         origin = call.headers.get(b"origin")
         if origin is not None and origin.partition(b"://")[2] != host:
-            raise Refusal("foreign_origin", "pages of other origins may not ask", close=True)
+            raise Denial("foreign_origin", "pages of other origins may not ask", close=True)
 
     admit_open = admit
 

@@ -82,7 +82,7 @@ _SAID: Final[dict[str, str]] = {
 """Details of what must say nothing of the inside."""
 
 
-class Refusal(Exception):
+class Denial(Exception):
     """The service itself refuses: ``code`` is one of `CODES`."""
 
     def __init__(self, code: str, detail: str, *, headers: Headers = (), close: bool = False):
@@ -128,7 +128,7 @@ class Judged(NamedTuple):
 
 def judge(error: BaseException) -> Judged:
     """What an error is answered with."""
-    if isinstance(error, Refusal):
+    if isinstance(error, Denial):
         headers = error.headers or (_RETRY if error.code in ("busy", "timeout") else ())
         return Judged(CODES[error.code][0], error.code, error.detail, (), headers, error.close)
     if isinstance(error, StorageError):  # of the place that snapshots are kept in

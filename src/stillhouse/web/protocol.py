@@ -20,7 +20,7 @@ from uvicorn.protocols.http.httptools_impl import (
 from uvicorn.server import ServerState
 
 from stillhouse.web.options import ServeOptions
-from stillhouse.web.problems import MEDIA_TYPE, Refusal, body_of, judge
+from stillhouse.web.problems import MEDIA_TYPE, Denial, body_of, judge
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -172,7 +172,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._answering():
             self.transport.close()
             return
-        judged = judge(Refusal(code, detail))
+        judged = judge(Denial(code, detail))
         request_id = secrets.token_hex(8)
         body = body_of(judged, "", request_id)
         lines = [

@@ -8,7 +8,7 @@ from urllib.parse import unquote_to_bytes
 from stillhouse.errors import VectorRequestError
 from stillhouse.vectors import values
 from stillhouse.web import handlers, searching, wire
-from stillhouse.web.problems import Refusal
+from stillhouse.web.problems import Denial
 from stillhouse.web.service import Handler
 
 
@@ -242,12 +242,12 @@ class Table:
         for shape, methods in self._by_length.get(len(parts), ()):
             if all(want is None or want == got for want, got in zip(shape, parts, strict=True)):
                 return shape, methods
-        raise Refusal("not_found", "no route has this path; /docs lists all")
+        raise Denial("not_found", "no route has this path; /docs lists all")
 
     def find(self, method: str, raw_path: bytes) -> Matched | str:
         """The route, or, for OPTIONS on a path that is known, its methods.
 
-        Raises `Refusal` (``not_found``, ``method_not_allowed``) or `VectorRequestError`.
+        Raises `Denial` (``not_found``, ``method_not_allowed``) or `VectorRequestError`.
         """
         parts = raw_path.split(b"/")
         shape, methods = self._match(parts)
@@ -256,7 +256,7 @@ class Table:
             allowed = ", ".join(sorted({*methods, "OPTIONS"}))
             if method == "OPTIONS":
                 return allowed
-            raise Refusal(
+            raise Denial(
                 "method_not_allowed",
                 f"this path takes {allowed}",
                 headers=((b"allow", allowed.encode()),),
