@@ -182,6 +182,7 @@ _add(
     vectors_keep.import_,
     "stillhouse vectors import docs.shv --into docs3",
 )
+_add("vectors check", "Vectors", vectors_keep.check, "stillhouse vectors check")
 _add("vectors rebuild", "Vectors", vectors_keep.rebuild, "stillhouse vectors rebuild docs")
 _add("serve", "Vectors", serve.serve, "stillhouse serve --data vectors --port 7700")
 

@@ -1,0 +1,88 @@
+"""Looking at a folder that nobody has open: what is lost, and what mends itself."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stillhouse.errors import VectorLockedError
+from stillhouse.vectors import VectorStore
+from stillhouse.vectors.check import check_folder
+from stillhouse.vectors.local import LocalBackend, LocalOptions
+from stillhouse.vectors.search_index import SearchOptions
+from tests.runs import Command
+
+ROWS = 600
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Path:
+    """A closed folder with a sealed index."""
+    place = tmp_path / "data"
+    backend = LocalBackend(place, options=LocalOptions(search=SearchOptions(seal_rows=256)))
+    with VectorStore(backend) as store:
+        store.create("docs", 8)
+        vectors = np.random.default_rng(3).normal(size=(ROWS, 8)).astype(np.float32)
+        store.add_columns("docs", [f"id-{at}" for at in range(ROWS)], vectors)
+        backend.settle("docs")
+    return place
+
+
+def _flip(path: Path, at: int) -> None:
+    data = bytearray(path.read_bytes())
+    data[at] ^= 1
+    path.write_bytes(bytes(data))
+
+
+def test_a_whole_folder_has_no_problems(folder: Path, stillhouse: Command) -> None:
+    """Every index with its items, and exit code 0; nothing in the folder changes."""
+    before = {
+        path: path.read_bytes()
+        for path in folder.rglob("*")
+        if path.name != "lock" and path.is_file()
+    }
+    found = check_folder(folder)
+    assert (found.indexes, found.problems, found.lost) == ({"docs": ROWS}, [], False)
+    assert all(path.read_bytes() == data for path, data in before.items())
+    told = stillhouse("vectors", "check", "--data", folder)
+    assert (told.code, "all as acknowledged" in told.err) == (0, True)
+
+
+def test_a_damaged_segment_is_told_and_mends_itself(folder: Path) -> None:
+    """It is no loss: opening builds it anew, after which nothing is wrong."""
+    segment = next(folder.glob("segments/*/*.seg"))
+    _flip(segment, segment.stat().st_size // 2)
+    found = check_folder(folder)
+    assert ([problem.where for problem in found.problems], found.lost) == ([str(segment)], False)
+    backend = LocalBackend(folder)
+    backend.settle("docs")
+    backend.close()
+    assert check_folder(folder).problems == []
+
+
+def test_a_damaged_row_is_a_loss(folder: Path, stillhouse: Command) -> None:
+    """A flipped bit in an item is named, with its index, and ends in exit code 1."""
+    path = folder / "truth.db"
+    at = path.read_bytes().rindex(b"id-17")
+    _flip(path, at + 8)
+    found = check_folder(folder)
+    assert found.lost
+    assert any("docs" in problem.what for problem in found.problems)
+    told = stillhouse("vectors", "check", "--data", folder)
+    assert (told.code, str(path) in told.err) == (1, True)
+
+
+def test_a_missing_mark_or_database_is_told(folder: Path) -> None:
+    """A database that is gone is a loss, said in the answer."""
+    (folder / "truth.db").unlink()
+    found = check_folder(folder)
+    assert found.lost
+    assert "truth.db is gone" in found.problems[0].what
+
+
+def test_a_folder_in_use_is_not_looked_at(folder: Path) -> None:
+    """The store that has it open is named."""
+    with VectorStore(LocalBackend(folder)), pytest.raises(VectorLockedError):
+        check_folder(folder)
