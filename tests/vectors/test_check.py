@@ -12,6 +12,7 @@ from stillhouse.vectors import VectorStore
 from stillhouse.vectors.check import check_folder
 from stillhouse.vectors.local import LocalBackend, LocalOptions
 from stillhouse.vectors.search_index import SearchOptions
+from stillhouse.vectors.values import Floats
 from tests.runs import Command
 
 ROWS = 600
@@ -24,10 +25,13 @@ def folder(tmp_path: Path) -> Path:
     backend = LocalBackend(place, options=LocalOptions(search=SearchOptions(seal_rows=256)))
     with VectorStore(backend) as store:
         store.create("docs", 8)
-        vectors = np.random.default_rng(3).normal(size=(ROWS, 8)).astype(np.float32)
-        store.add_columns("docs", [f"id-{at}" for at in range(ROWS)], vectors)
+        store.add_columns("docs", [f"id-{at}" for at in range(ROWS)], _vectors())
         backend.settle("docs")
     return place
+
+
+def _vectors() -> Floats:
+    return np.random.default_rng(3).normal(size=(ROWS, 8)).astype("<f4")
 
 
 def _flip(path: Path, at: int) -> None:
@@ -65,8 +69,7 @@ def test_a_damaged_segment_is_told_and_mends_itself(folder: Path) -> None:
 def test_a_damaged_row_is_a_loss(folder: Path, stillhouse: Command) -> None:
     """A flipped bit in an item is named, with its index, and ends in exit code 1."""
     path = folder / "truth.db"
-    at = path.read_bytes().rindex(b"id-17")
-    _flip(path, at + 8)
+    _flip(path, path.read_bytes().index(_vectors()[17].tobytes()))
     found = check_folder(folder)
     assert found.lost
     assert any("docs" in problem.what for problem in found.problems)
