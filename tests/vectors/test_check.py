@@ -69,7 +69,9 @@ def test_a_damaged_segment_is_told_and_mends_itself(folder: Path) -> None:
 def test_a_damaged_row_is_a_loss(folder: Path, stillhouse: Command) -> None:
     """A flipped bit in an item is named, with its index, and ends in exit code 1."""
     path = folder / "truth.db"
-    _flip(path, path.read_bytes().index(_vectors()[17].tobytes()))
+    vector = _vectors()[17].tobytes()
+    # Splitting a page leaves copies of its rows in what is free.
+    path.write_bytes(path.read_bytes().replace(vector, vector[:-1] + b"\x7f"))
     found = check_folder(folder)
     assert found.lost
     assert any("docs" in problem.what for problem in found.problems)
