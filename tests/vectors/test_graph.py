@@ -90,13 +90,14 @@ def test_a_graph_that_does_not_find_its_rows_is_not_searched() -> None:
 
     blind = cast(Graph, SimpleNamespace(rows=5_000, nearest=nowhere))
     assert _beam(blind, _probes("l2", vectors, vectors[:0, 0])) == 5_000
-    assert asked == [64, 128, 256, 512, 1024]
+    assert asked == [64, 96, 144, 216, 324, 486, 729, 1093]
 
 
 @pytest.mark.parametrize("metric", METRICS)
 def test_equal_rows_are_no_trouble(metric: Metric) -> None:
     """Where all rows are the same, whichever is found is right: codes and beam stay."""
-    made = _built(metric, np.ones((700, 5), np.float32))
+    vectors = np.tile(clustered(1, 77, 3) / 7, (700, 1))
+    made = _built(metric, vectors)
     assert (made.codes, made.beam) == ("int8", BEAM)
 
 

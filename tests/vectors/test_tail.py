@@ -37,7 +37,7 @@ def test_rows_are_as_they_were_appended() -> None:
     )
 
 
-def test_what_a_reader_holds_stays(tmp_path: object) -> None:
+def test_what_a_reader_holds_stays() -> None:
     """Arrays that were taken before the tail grew keep their rows."""
     shelf = _shelf(300)
     batches = list(shelf.rows(shelf.versions()[0], 50))
@@ -73,3 +73,14 @@ def test_the_rest_is_a_tail_of_its_own() -> None:
     assert rest.seqs[:80].tolist() == list(range(41, 121))
     assert rest.select(parse_filter({"at": 40 % 7}), 80).tolist()[0] == 0
     assert tail.rest(60).count == 0
+
+
+def test_growing_copies_each_row_few_times() -> None:
+    """Room is made ahead: a thousand small appends make few new arrays."""
+    shelf = _shelf(1_000)
+    tail = Tail("cosine", 8)
+    arrays = set()
+    for rows in shelf.rows(shelf.versions()[0], 1):
+        tail.append(rows)
+        arrays.add(len(tail.vectors))
+    assert len(arrays) <= 10

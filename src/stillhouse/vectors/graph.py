@@ -52,7 +52,7 @@ _PROBES: Final = 48
 _NEAR: Final = 10
 _TAKE: Final = 18
 _CODES_TELL: Final = 0.98
-_GRAPH_FINDS: Final = 0.97
+_GRAPH_FINDS: Final = 0.96
 
 _threads = threading.local()
 
@@ -267,7 +267,7 @@ def _beam(graph: Graph, probes: _Probes) -> int:
         found = graph.nearest(probes.queries, min(_TAKE + 1, graph.rows), beam)
         if _recall(probes, found) >= _GRAPH_FINDS:
             return beam
-        beam = beam * 2 if beam < _WIDEST else graph.rows
+        beam = beam * 3 // 2 if beam < _WIDEST else graph.rows
     return max(beam, BEAM)
 
 

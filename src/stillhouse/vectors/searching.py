@@ -137,13 +137,13 @@ def _by_graph(part: Part, rows: Segment, asked: Asked, way: Plan, chosen: Chosen
 
 
 def _that_count(labels: Positions, dead: Dead | None, chosen: Chosen | None) -> Positions:
-    """Of each row of labels those that live and match, in their order, then -1."""
+    """Of each row of labels those that live and match, in their order, then -1. Where there is
+    none already (-1, at the end) it stays so, whatever the last row is."""
     if chosen is not None:
         counts = chosen.allowed()[labels]
     else:
         assert dead is not None
         counts = ~dead[labels]
-    counts &= labels >= 0
     if len(labels) == 1:
         found = labels[counts]
         some = np.full(labels.shape, -1, np.int64)
