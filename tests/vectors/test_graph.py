@@ -96,7 +96,7 @@ def test_a_graph_that_does_not_find_its_rows_is_not_searched() -> None:
 @pytest.mark.parametrize("metric", METRICS)
 def test_equal_rows_are_no_trouble(metric: Metric) -> None:
     """Where all rows are the same, whichever is found is right: codes and beam stay."""
-    vectors = np.tile(clustered(1, 77, 3) / 7, (700, 1))
+    vectors = np.repeat(clustered(1, 77, 3), 700, axis=0)
     made = _built(metric, vectors)
     assert (made.codes, made.beam) == ("int8", BEAM)
 
