@@ -181,7 +181,7 @@ def test_only_one_is_at_work() -> None:
     assert other.calls == [(True, True)] * 2
     with worker.alone(other):
         later = Busy()
-        worker.tell(later)
+        worker.tell(later, pressing=True)
         assert not later.begun.wait(0.05)
     assert later.done.wait(30)
     worker.close()
@@ -210,3 +210,19 @@ def test_closing_ends_the_thread() -> None:
     worker.tell(index, pressing=True)
     assert index.calls == []
     assert not any(one.name == "vector-worker" for one in threading.enumerate())
+
+
+def test_forgetting_waits_for_the_work_under_way() -> None:
+    """Whoever forgets an index may take its files away when it comes back."""
+    worker, index = Worker(quiet_seconds=0.001), Busy(pieces=1)
+    index.may.clear()
+    worker.tell(index)
+    assert index.begun.wait(30)
+    forgetting = threading.Thread(target=worker.forget, args=(index,))
+    forgetting.start()
+    forgetting.join(0.05)
+    assert forgetting.is_alive()
+    index.may.set()
+    forgetting.join(30)
+    assert not forgetting.is_alive()
+    worker.close()
