@@ -178,6 +178,11 @@ class Writer:
         """Why nothing is acknowledged any more; None while all is well."""
         return self._failed
 
+    @property
+    def waiting(self) -> int:
+        """How many jobs wait."""
+        return len(self._waiting)
+
     def do(self, run: Callable[[Transaction], T], *, sees_all: bool = False) -> T:
         """Run a job and give back what it gives, once that is durable.
 
@@ -187,9 +192,9 @@ class Writer:
         job = _Job(run, sees_all)
         with self._bell:
             self._refuse()
-            if len(self._waiting) >= self._limits.waiting:
+            if self.waiting >= self._limits.waiting:
                 raise VectorBusyError(
-                    f"{len(self._waiting):,} writes are waiting already",
+                    f"{self.waiting:,} writes are waiting already",
                     way_out="Try again shortly.",
                 )
             self._waiting.append(job)

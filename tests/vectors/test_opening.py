@@ -1,0 +1,295 @@
+"""Opening a data folder: who may have it, what is refused, and is then left as it was."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from stillhouse.errors import VectorDamagedError, VectorFailedError, VectorLockedError
+from stillhouse.vectors import schema, truth
+from stillhouse.vectors.local import LocalBackend
+from stillhouse.vectors.mark import Mark, acknowledged
+from stillhouse.vectors.opening import open_folder
+from stillhouse.vectors.values import Batch, IndexSpec
+from tests.runs import environment
+
+
+def filled(folder: Path) -> Path:
+    """A closed folder with two indexes of some items."""
+    backend = LocalBackend(folder)
+    for name in ("docs", "other"):
+        backend.create(IndexSpec(name, 4))
+        vectors = np.arange(1, 41, dtype=np.float32).reshape(10, 4)
+        backend.add(name, Batch([f"{name}-{at}" for at in range(10)], vectors, [b"{}"] * 10))
+    backend.close()
+    return folder
+
+
+def edit(folder: Path, statement: str) -> None:
+    """Change the database as if its bytes had changed."""
+    connection = sqlite3.connect(folder / "truth.db", isolation_level=None)
+    connection.execute("PRAGMA writable_schema = ON")
+    connection.execute(statement)
+    connection.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    connection.close()
+
+
+# ------------------------------------------------------------------------------ the lock
+
+
+def test_a_second_store_of_this_process_is_refused(tmp_path: Path) -> None:
+    """The message says which process has the folder; when it is closed the other may have it."""
+    first = LocalBackend(tmp_path)
+    with pytest.raises(VectorLockedError, match=f"process {os.getpid()} on "):
+        LocalBackend(tmp_path)
+    first.close()
+    LocalBackend(tmp_path).close()
+
+
+def test_a_second_process_is_refused(tmp_path: Path) -> None:
+    """The same across processes."""
+    program = f"from stillhouse.vectors.local import LocalBackend; LocalBackend({str(tmp_path)!r})"
+    first = LocalBackend(tmp_path)
+    done = subprocess.run(
+        [sys.executable, "-c", program], env=environment(), capture_output=True, text=True
+    )
+    first.close()
+    assert f"VectorLockedError: {tmp_path}: another store has this folder open" in done.stderr
+
+
+# ---------------------------------------------------------------------------- the folder
+
+
+def test_a_missing_folder_is_made(tmp_path: Path) -> None:
+    """With its missing parents."""
+    LocalBackend(tmp_path / "a" / "b").close()
+    assert (tmp_path / "a" / "b" / "truth.db").exists()
+
+
+def test_a_file_is_no_folder(tmp_path: Path) -> None:
+    """One clear line."""
+    (tmp_path / "file").write_text("x")
+    for path in (tmp_path / "file", tmp_path / "file" / "below"):
+        with pytest.raises(VectorFailedError, match="this is no folder"):
+            LocalBackend(path)
+
+
+def test_a_folder_of_other_things_is_refused(tmp_path: Path) -> None:
+    """Nothing is scattered among somebody's files: not even the lock is made."""
+    (tmp_path / "thesis.txt").write_text("x")
+    with pytest.raises(VectorFailedError, match=r"holds other things \(thesis.txt\)"):
+        LocalBackend(tmp_path)
+    assert os.listdir(tmp_path) == ["thesis.txt"]
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
+def test_a_folder_that_may_not_be_written(tmp_path: Path) -> None:
+    """One clear line."""
+    tmp_path.chmod(0o500)
+    with pytest.raises(VectorFailedError, match="cannot be used"):
+        LocalBackend(tmp_path)
+
+
+def test_somebody_elses_database_is_refused(tmp_path: Path) -> None:
+    """A database of that name that is not ours is left as it is."""
+    connection = sqlite3.connect(tmp_path / "truth.db")
+    connection.execute("CREATE TABLE mine (x)")
+    connection.close()
+    before = (tmp_path / "truth.db").read_bytes()
+    with pytest.raises(VectorDamagedError, match="not a database of stillhouse"):
+        LocalBackend(tmp_path)
+    assert (tmp_path / "truth.db").read_bytes() == before
+
+
+def test_a_newer_version_is_refused(tmp_path: Path) -> None:
+    """What a later stillhouse wrote is not guessed at."""
+    edit(filled(tmp_path), f"PRAGMA user_version = {schema.VERSION + 1}")
+    with pytest.raises(VectorDamagedError, match="knows versions to") as caught:
+        LocalBackend(tmp_path)
+    assert caught.value.code == "newer_version"
+
+
+def test_a_folder_whose_making_broke_off_is_made_anew(tmp_path: Path) -> None:
+    """An empty database with no mark is one in which nothing was ever acknowledged."""
+    (tmp_path / "truth.db").touch()
+    backend = LocalBackend(tmp_path)
+    assert backend.names() == []
+    backend.close()
+
+
+# ---------------------------------------------------------------------------- the damage
+
+_EDITS = {
+    "a vector": ("UPDATE items SET vector = zeroblob(16) WHERE id = 'docs-3'", "'docs-3'"),
+    "an id": ("UPDATE items SET id = 'docs-33' WHERE id = 'docs-3'", "'docs-33'"),
+    "an id that is no text": (
+        "UPDATE items SET id = CAST(x'ff646f' AS TEXT) WHERE id = 'docs-3'",
+        "index 'docs' has rows that are not as they were written",
+    ),
+    "metadata": ("UPDATE items SET metadata = NULL WHERE id = 'docs-3'", "'docs-3'"),
+    "a checksum": ("UPDATE items SET row_check = row_check + 1 WHERE id = 'docs-3'", "'docs-3'"),
+    "a checksum that is text": ("UPDATE items SET row_check = 'x' WHERE seq = 4", "'docs-3'"),
+    "a row lost": ("DELETE FROM items WHERE id = 'docs-3'", "should have 10 items, and has 9"),
+    "a row more": (
+        "INSERT INTO items SELECT 21, 1, id || 'x', vector, metadata, row_check FROM items "
+        "WHERE seq = 2",
+        "index 'docs' has rows",
+    ),
+    "a row of another index": (
+        "UPDATE items SET index_number = 1 WHERE seq = 18",
+        "should have 10 items, and has 11",
+    ),
+    "rows exchanged": (
+        "UPDATE items SET index_number = 3 - index_number WHERE seq IN (3, 13)",
+        "index 'docs' has other items than were written",
+    ),
+    "a row of no index": ("UPDATE items SET index_number = 99 WHERE seq = 18", "unknown indexes"),
+    "an index's name": ("UPDATE indexes SET name = 'doc' WHERE number = 1", "index 'doc'"),
+    "an index's dimension": ("UPDATE indexes SET dimension = 5 WHERE number = 1", "index 'docs'"),
+    "an index's count": ("UPDATE indexes SET items = 9 WHERE number = 1", "index 'docs'"),
+    "an index lost": ("DELETE FROM indexes WHERE number = 1", "unknown indexes"),
+    "the next version": ("UPDATE state SET next_seq = 2", "last commit"),
+    "the state lost": ("DELETE FROM state", "last commit"),
+    "a definition": (
+        "UPDATE sqlite_schema SET sql = replace(sql, 'UNIQUE INDEX', 'INDEX')",
+        "tables are not as they were made",
+    ),
+    "a table more": ("CREATE TABLE more (x)", "tables are not as they were made"),
+    "the version": ("PRAGMA user_version = 0", "not a database of stillhouse"),
+    "the owner": ("PRAGMA application_id = 1", "not a database of stillhouse"),
+}
+
+
+@pytest.mark.parametrize(("statement", "said"), _EDITS.values(), ids=_EDITS)
+def test_every_changed_row_is_found(tmp_path: Path, statement: str, said: str) -> None:
+    """Whatever was changed behind the store's back is refused, with where it is and a way out."""
+    edit(filled(tmp_path), statement)
+    before = (tmp_path / "truth.db").read_bytes()
+    with pytest.raises(VectorDamagedError) as caught:
+        LocalBackend(tmp_path)
+    assert said in str(caught.value)
+    assert caught.value.way_out
+    assert (tmp_path / "truth.db").read_bytes() == before
+
+
+def test_the_next_numbers_are_checked_against_those_in_use(tmp_path: Path) -> None:
+    """A row of state that is whole and too old would give numbers a second time."""
+    check = schema.state_check(9, 5, 3)
+    edit(filled(tmp_path), f"UPDATE state SET last_commit=9, next_seq=5, row_check={check}")
+    with pytest.raises(VectorDamagedError, match="never given"):
+        LocalBackend(tmp_path)
+
+
+@pytest.mark.parametrize("at", [18, 19])
+def test_a_database_that_says_it_has_no_log_is_refused(tmp_path: Path, at: int) -> None:
+    """SQLite would take the header's word for it."""
+    path = filled(tmp_path) / "truth.db"
+    data = bytearray(path.read_bytes())
+    data[at] = 1
+    path.write_bytes(data)
+    with pytest.raises(VectorDamagedError):
+        LocalBackend(tmp_path)
+
+
+_LOSSES: dict[str, Callable[[Path], object]] = {
+    "gone": lambda path: path.unlink(),
+    "empty": lambda path: path.write_bytes(b""),
+    "zeros": lambda path: path.write_bytes(bytes(path.stat().st_size)),
+}
+
+
+@pytest.mark.parametrize("lose", _LOSSES.values(), ids=_LOSSES)
+def test_a_lost_database_is_not_made_anew(tmp_path: Path, lose: Callable[[Path], object]) -> None:
+    """The mark tells that there was something."""
+    lose(filled(tmp_path) / "truth.db")
+    with pytest.raises(VectorDamagedError):
+        LocalBackend(tmp_path)
+
+
+def test_an_older_database_is_refused(tmp_path: Path) -> None:
+    """A copy of yesterday's database misses what was acknowledged since, though it is whole."""
+    filled(tmp_path)
+    shutil.copy(tmp_path / "truth.db", tmp_path / "snapshots")
+    backend = LocalBackend(tmp_path)
+    backend.drop("other")
+    backend.close()
+    shutil.move(tmp_path / "snapshots", tmp_path / "truth.db")
+    with pytest.raises(VectorDamagedError, match="acknowledged writes are missing"):
+        LocalBackend(tmp_path)
+    # The way out that the message names, for whoever has nothing better.
+    (tmp_path / "acked").unlink()
+    backend = LocalBackend(tmp_path)
+    assert backend.names() == ["docs", "other"]
+    backend.close()
+
+
+def test_leftovers_are_swept(tmp_path: Path) -> None:
+    """An index without a name, half loaded or half removed, and segments of none, go."""
+    backend = LocalBackend(filled(tmp_path))
+    backend.close()
+    opened = open_folder(tmp_path)
+    kept = truth.get_index(opened.connection, 2, opened.path)
+    unnamed = IndexSpec("", kept.spec.dimension)
+    truth.put_index(opened.connection, kept._replace(spec=unnamed))
+    opened.close()
+    for stray in ("2", "77", "x"):
+        (tmp_path / "segments" / stray).mkdir(parents=True)
+    backend = LocalBackend(tmp_path)
+    backend.close()
+    opened = open_folder(tmp_path)
+    assert opened.connection.execute("SELECT DISTINCT index_number FROM items").fetchall() == [(1,)]
+    assert [kept.number for kept in opened.indexes] == [1]
+    assert opened.leftovers == []
+    opened.close()
+    assert not {"2", "77", "x"} & set(os.listdir(tmp_path / "segments"))
+
+
+# ------------------------------------------------------------------------------ the mark
+
+
+def test_a_mark_tells_the_last_commit(tmp_path: Path) -> None:
+    """After each write, and after opening again, also with numbers left out."""
+    path = tmp_path / "acked"
+    assert acknowledged(path) is None
+    mark = Mark(path, 0)
+    for commit in (1, 2, 4, 6, 7):
+        mark.write(commit)
+        assert acknowledged(path) == commit
+    mark.close()
+    mark = Mark(path, 8)
+    assert acknowledged(path) == 8
+    mark.close()
+
+
+@pytest.mark.parametrize("commits", [1, 2, 3])
+def test_a_torn_mark_leaves_the_one_before(tmp_path: Path, commits: int) -> None:
+    """Whichever slot was being written: the other tells of the commit before, which was the last
+    to be acknowledged."""
+    path = tmp_path / "acked"
+    mark = Mark(path, 10)
+    for number in range(commits):
+        before = path.read_bytes()
+        mark.write(11 + number)
+    mark.close()
+    after = path.read_bytes()
+    changed = [at for at in range(len(after)) if before[at] != after[at]]
+    torn = bytearray(after)
+    torn[changed[0]] ^= 0xFF
+    path.write_bytes(torn)
+    assert acknowledged(path) == 10 + commits - 1
+
+
+def test_a_mark_that_cannot_be_read_is_found(tmp_path: Path) -> None:
+    """With both slots damaged nobody knows what was acknowledged: that is said, not guessed."""
+    filled(tmp_path)
+    (tmp_path / "acked").write_bytes(bytes(8192))
+    with pytest.raises(VectorDamagedError, match="mark of the last acknowledged commit"):
+        LocalBackend(tmp_path)
