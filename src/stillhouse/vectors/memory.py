@@ -11,6 +11,7 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import NamedTuple
 
+import msgspec
 import numpy as np
 
 from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
@@ -293,5 +294,10 @@ def refuse_other(there: IndexSpec, wanted: IndexSpec) -> None:
         old, new = getattr(there, field), getattr(wanted, field)
         if old != new:
             raise VectorConflictError(
-                f"the index {there.name!r} has {field} {old!r}, not {new!r}", code="index_exists"
+                f"the index {there.name!r} has {field} {_json(old)}, not {_json(new)}",
+                code="index_exists",
             )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()

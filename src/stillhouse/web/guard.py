@@ -60,14 +60,17 @@ class Keys:
         """Refuse who brings no key (401)."""
         if seconds() >= self._next:
             self._look()
-        digest = sha256(_given(call)).digest()
+        given = _given(call)
+        digest = sha256(given).digest()
         known = False
         for one in self._digests:  # all of them, always: no early end tells which
             known |= hmac.compare_digest(digest, one)
         if not known:
             raise Denial(
                 "unauthorized",
-                "give a key as 'Authorization: Bearer KEY' or 'api-key: KEY'",
+                "the key that came is none of the server's"
+                if given
+                else "give a key as 'Authorization: Bearer KEY' or 'api-key: KEY'",
                 headers=((b"www-authenticate", b'Bearer realm="stillhouse"'),),
                 close=True,
             )
