@@ -34,15 +34,17 @@ def rows_of(vectors: Sequence[object], dimension: int) -> tuple[Floats, dict[int
                 wrong[at] = problem
             else:
                 array[at] = row
-    # In a list of numbers, true and false become 1 and 0.
+    # Among numbers, true and false become 1 and 0.
     for at in np.flatnonzero(((array == 0) | (array == 1)).any(axis=1)).tolist():
         vector = vectors[at]
-        if not isinstance(vector, np.ndarray) and at not in wrong and _has_bool(vector):
+        if at not in wrong and _has_bool(vector):
             wrong[at] = "must be a list of numbers"
     return array, wrong
 
 
 def _has_bool(vector: Any) -> bool:
+    if isinstance(vector, np.ndarray):
+        return bool(vector.dtype.kind == "b")
     kinds = set(map(type, vector))
     return bool in kinds or np.bool_ in kinds
 
