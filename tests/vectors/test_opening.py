@@ -180,10 +180,16 @@ def test_every_changed_row_is_found(tmp_path: Path, statement: str, said: str) -
     assert (tmp_path / "truth.db").read_bytes() == before
 
 
-def test_the_next_numbers_are_checked_against_those_in_use(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("seq", "index"), [(20, 3), (21, 2)])
+def test_the_next_numbers_are_checked_against_those_in_use(
+    tmp_path: Path, seq: int, index: int
+) -> None:
     """A row of state that is whole and too old would give numbers a second time."""
-    check = schema.state_check(9, 5, 3)
-    edit(filled(tmp_path), f"UPDATE state SET last_commit=9, next_seq=5, row_check={check}")
+    check = schema.state_check(9, seq, index)
+    edit(
+        filled(tmp_path),
+        f"UPDATE state SET last_commit=9, next_seq={seq}, next_index={index}, row_check={check}",
+    )
     with pytest.raises(VectorDamagedError, match="never given"):
         LocalBackend(tmp_path)
 
@@ -267,6 +273,18 @@ def test_a_mark_tells_the_last_commit(tmp_path: Path) -> None:
     mark = Mark(path, 8)
     assert acknowledged(path) == 8
     mark.close()
+
+
+def test_opening_brings_the_mark_up_to_the_database(tmp_path: Path) -> None:
+    """A commit that its process died before marking is seen from now on, so its loss must show."""
+    filled(tmp_path)
+    path = tmp_path / "acked"
+    last = acknowledged(path)
+    assert last
+    Mark(path, last - 1).close()
+    assert acknowledged(path) == last - 1
+    LocalBackend(tmp_path).close()
+    assert acknowledged(path) == last
 
 
 @pytest.mark.parametrize("commits", [1, 2, 3])

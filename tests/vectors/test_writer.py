@@ -193,6 +193,34 @@ def test_a_view_that_breaks_ends_the_writing(tmp_path: Path) -> None:
             writer.do(put(2))
 
 
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
+def test_nobody_waits_for_a_writer_that_is_gone(tmp_path: Path) -> None:
+    """A bug in following a commit ends the thread, loudly; whoever writes later is refused at
+    once."""
+
+    def breaks() -> None:
+        raise LookupError("a bug")
+
+    def job(transaction: Transaction) -> int:
+        transaction.later(breaks)
+        return put(1)(transaction)
+
+    def later() -> None:
+        for _ in range(2):
+            with pytest.raises(VectorFailedError, match="a bug"):
+                writer.do(put(2))
+        told.append(1)
+
+    told: list[int] = []
+    with writing(tmp_path / "data") as (writer, _):
+        with pytest.raises(VectorFailedError, match="a bug"):
+            writer.do(job)
+        thread = threading.Thread(target=later, daemon=True)
+        thread.start()
+        thread.join(20)
+        assert told
+
+
 def test_a_job_that_sees_all_comes_after_the_views(tmp_path: Path) -> None:
     """What it asks the views has everything that was written before it, also when they waited
     together."""
