@@ -320,7 +320,7 @@ def test_every_command_has_a_page_entry_and_an_example_that_works(tmp_path: Path
         if name == "serve":  # until it is told to stop: here, once it has said that it listens
             example = (
                 f"{example.replace('7700', '0')} 2>served & served=$!; "
-                "until grep -q listening served || ! kill -0 $served; do sleep 0.1; done; "
+                "until grep -qs listening served || ! kill -0 $served; do sleep 0.1; done; "
                 "kill $served && wait $served"
             )
         said = _run(["sh", "-c", f"{example} >/dev/null 2>errors || cat errors"], tmp_path)
