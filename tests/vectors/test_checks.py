@@ -318,6 +318,20 @@ def test_vectors_at_the_bounds_have_right_scores(metric: Metric, dimension: int)
         assert np.abs(found - wanted).max() <= 1e-5 * scale
 
 
+def test_the_bounds_themselves_are_taken() -> None:
+    """The greatest length, and under cosine the least, to the bit; the problems of many vectors
+    come in the order of the items, whatever they are."""
+    for length in (LONGEST, SHORTEST):
+        assert len(checks.check_batch([Item("a", [length, 0, 0])], COSINE, LIMITS).ids) == 1
+        row = np.array([[1, 0, 0], [length, 0, 0]], np.float32)
+        assert checks.check_queries(row, COSINE, LIMITS).tobytes() == row.tobytes()
+        row[0] = np.nan
+        assert list(problems(checks.check_queries, row, COSINE, LIMITS)) == ["vector[0]"]
+    items = [Item("a", [0, 0, 0]), Item("b", [1, 2]), Item("c", [1, 2, float("nan")])]
+    fields = list(problems(checks.check_batch, items, COSINE, LIMITS))
+    assert fields == [f"items[{at}].vector" for at in range(3)]
+
+
 def test_every_kind_of_number_becomes_float32() -> None:
     """Lists, tuples, arrays of any number type, byte order and layout, mixed in one batch."""
     wanted = np.array([1, 2, 3], np.float32)
@@ -376,6 +390,7 @@ def test_all_problems_of_a_batch_are_told_and_the_rest_is_counted() -> None:
     told = problems(checks.check_batch, many, SPEC, LIMITS)
     assert len(told) == 21
     assert told["items"] == "have 9,980 more problems"
+    assert len(problems(checks.check_batch, many[:20], SPEC, LIMITS)) == 20
 
 
 def test_a_batch_has_a_size_and_may_be_empty() -> None:

@@ -205,6 +205,9 @@ def test_ids_that_no_item_can_have_are_not_there(store: VectorStore, backend: Wa
     assert (told.deleted, told.missing) == (1, ["\ud800", "x"])
     assert store.delete("docs", ["", ".."]).missing == ["", ".."]
     assert backend.asked == ["delete ['a', 'x']", "delete []"]
+    store.add("docs", [Item("b", [3, 4], {"n": [1]})])
+    item = store.get("docs", "b")
+    assert (item.id, list(item.vector), item.metadata) == ("b", [3.0, 4.0], {"n": [1]})
     for id_ in ("a", "", "\ud800", "x" * 600):
         with pytest.raises(VectorNotFoundError) as refused:
             store.get("docs", id_)
