@@ -15,8 +15,8 @@ from typing import Any, ClassVar, Final, NamedTuple
 
 from benchmarks.vectors.data import Floats
 
-M: Final = 16
-EF_CONSTRUCTION: Final = 100
+M: Final = 24
+EF_CONSTRUCTION: Final = 150
 THREADS: Final = 2
 """For building, adding and batches; single queries get one."""
 EFS: Final = (10, 16, 24, 32, 48, 64, 96, 128, 192, 256, 384, 512)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from types import SimpleNamespace
 from typing import cast
 
+import faiss
 import numpy as np
 import pytest
 
@@ -74,9 +75,13 @@ def test_rows_of_another_magnitude_get_finer_codes(metric: Metric) -> None:
 
 
 def test_rows_that_are_hard_to_find_get_a_wider_beam() -> None:
-    """Noise in many dimensions, where a narrow beam misses, is searched more widely."""
-    noise = np.random.default_rng(8).normal(size=(4_000, 200)).astype(np.float32)
-    assert _built("cosine", noise).beam > BEAM
+    """Noise in a graph of few links, where a narrow beam misses, is searched more widely."""
+    noise = np.random.default_rng(8).normal(size=(4_000, 32)).astype(np.float32)
+    sparse = faiss.IndexHNSWFlat(32, 6)
+    sparse.hnsw.efConstruction = 16
+    sparse.add(noise)
+    beam = _beam(Graph(sparse), _probes("l2", noise, lengths_inverted("l2", noise)))
+    assert BEAM < beam < len(noise)
 
 
 def test_a_graph_that_does_not_find_its_rows_is_not_searched() -> None:

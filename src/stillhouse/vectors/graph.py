@@ -36,11 +36,12 @@ from stillhouse.vectors.exact import keys_at, keys_of_all
 Codes = Literal["int8", "fp16", "float32"]
 Labels = npt.NDArray[np.int64]
 
-LINKS: Final = 16
-"""Links a node has on each upper layer; twice as many on the lowest (M of the HNSW paper)."""
-BUILD_BEAM: Final = 100
-"""Candidates looked at when a node is linked (efConstruction). 128 took 30 % longer and moved
-recall by 0.001."""
+LINKS: Final = 24
+"""Links a node has on each upper layer; twice as many on the lowest (M of the HNSW paper). Beside
+16 with a beam of 100, this is built in 1.3 times the time, takes 64 bytes more a row, and answers
+a third to a half more queries at equal recall (real embeddings of 384 dimensions)."""
+BUILD_BEAM: Final = 150
+"""Candidates looked at when a node is linked (efConstruction)."""
 BEAM: Final = 64
 """Candidates that a search keeps (efSearch), when neither the caller nor the segment says more."""
 _WIDEST: Final = 1_024
@@ -52,7 +53,9 @@ _PROBES: Final = 48
 _NEAR: Final = 10
 _TAKE: Final = 18
 _CODES_TELL: Final = 0.98
-_GRAPH_FINDS: Final = 0.96
+_GRAPH_FINDS: Final[dict[Metric, float]] = {"cosine": 0.96, "l2": 0.96, "ip": 0.98}
+"""Under an inner product the nearest of a row are the longest ones, which are easier to find than
+those of other queries: so more is asked."""
 
 _threads = threading.local()
 
@@ -265,7 +268,7 @@ def _beam(graph: Graph, probes: _Probes) -> int:
     beam = BEAM
     while beam < graph.rows:
         found = graph.nearest(probes.queries, min(_TAKE + 1, graph.rows), beam)
-        if _recall(probes, found) >= _GRAPH_FINDS:
+        if _recall(probes, found) >= _GRAPH_FINDS[probes.metric]:
             return beam
         beam = beam * 3 // 2 if beam < _WIDEST else graph.rows
     return max(beam, BEAM)

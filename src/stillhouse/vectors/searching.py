@@ -71,7 +71,7 @@ def search_view(
 def _unit(queries: Floats) -> Floats:
     if len(queries) == 1:
         query = queries[0]
-        return queries * np.float32(1.0 / float(np.dot(query, query)) ** 0.5)
+        return queries * np.float32(query.dot(query) ** -0.5)
     unit: Floats = queries / np.sqrt(np.einsum("ij,ij->i", queries, queries))[:, None]
     return unit
 
@@ -165,8 +165,10 @@ def _of_chosen(part: Part, asked: Asked, chosen: Chosen) -> Found:
 def _ranked(part: Part, asked: Asked, labels: Positions) -> Found:
     """The k nearest of proposed rows (n, c); -1 is none. There are at least k for each query, or
     all that match."""
-    # In the order of their numbers, so that what is equally near comes in that order.
-    labels = np.ascontiguousarray(np.sort(labels, axis=1))
+    # In the order of their numbers, so that what is equally near comes in that order. Whoever
+    # proposed them made the array for this.
+    labels = np.ascontiguousarray(labels)
+    labels.sort(axis=1)
     rows = part.rows
     keys = keys_at(asked.metric, asked.queries, rows.vectors, rows.inverted, labels)
     return _first(part, labels, keys, asked.k)
