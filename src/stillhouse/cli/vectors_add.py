@@ -151,6 +151,9 @@ def _refuse(rows: list[Row], bad: Refused, counts: dict[str, int]) -> None:
     told = [f"{row.place}: {row.reason}" for row in rows[:_TOLD]]
     if len(rows) > _TOLD:
         told.append(f"and {len(rows) - _TOLD:,} more bad lines")
-    there = output.number(sum(counts.values()), "item")
-    told.append(f"{there} of the batches before went in. Go on past bad lines with --refused FILE")
+    went_in = output.number(sum(counts.values()), "item")
+    before = (
+        f"{went_in} of the batches before went in" if sum(counts.values()) else "nothing went in"
+    )
+    told.append(f"{before}. Go on past bad lines with --refused FILE")
     raise RecordError(told)

@@ -34,7 +34,7 @@ from stillhouse.vectors.opening import Opened, open_folder
 from stillhouse.vectors.readers import Readers
 from stillhouse.vectors.registry import Entry, FolderRegistry, Registry
 from stillhouse.vectors.schema import RESTORE
-from stillhouse.vectors.search_index import SearchIndex, SearchOptions
+from stillhouse.vectors.search_index import SearchIndex, SearchOptions, nothing
 from stillhouse.vectors.values import (
     Batch,
     Floats,
@@ -54,10 +54,6 @@ _BATCH: Final = 1_000
 _PURGE: Final = 5_000
 
 _log = logging.getLogger(__name__)
-
-
-def nothing(point: str) -> None:
-    """What happens at a named point when nobody tests what a crash there would do."""
 
 
 class LocalOptions(msgspec.Struct, frozen=True, kw_only=True):
