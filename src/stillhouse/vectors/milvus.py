@@ -20,7 +20,13 @@ import numpy as np
 from stillhouse.errors import VectorError, VectorLockedError
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.filters import Filter
-from stillhouse.vectors.memory import index_exists, refuse_other
+from stillhouse.vectors.memory import (
+    id_twice,
+    index_exists,
+    refuse_dimension,
+    refuse_other,
+    refuse_unlike,
+)
 from stillhouse.vectors.milvus_calls import (
     IDS,
     Calls,
@@ -133,6 +139,7 @@ class MilvusBackend:
     def add(self, name: str, batch: Batch) -> list[Status]:
         with self._locks.writing(name):
             index = self._registry.find(name)
+            refuse_dimension(index.spec, batch.vectors)
             rows = rows_of(batch)
             statuses: list[Status] = []
             changed: list[Row] = []
@@ -201,6 +208,7 @@ class MilvusBackend:
     ) -> list[Hits]:
         with self._locks.reading(name):
             index = self._registry.find(name)
+            refuse_dimension(index.spec, queries)
             return search(self._calls, index, queries, k, filter_, ef, include)
 
     def merge(
@@ -208,6 +216,7 @@ class MilvusBackend:
     ) -> MergeResult:
         with self._locks.writing(src, dest):
             source, target = self._registry.find(src), self._registry.find(dest)
+            refuse_unlike(source.spec, target.spec)
             return merge(
                 self._calls, source, target, clear_source=clear_source, on_conflict=on_conflict
             )
@@ -238,9 +247,14 @@ class MilvusBackend:
         try:
             size = chunk_rows(spec.dimension)
             for batch in batches:
+                refuse_dimension(spec, batch.vectors)
                 rows = rows_of(batch)
                 for at in range(0, len(rows), size):
-                    self._calls.put(new.collection, rows[at : at + size])
+                    part = rows[at : at + size]
+                    keys = [row["pk"] for row in part]
+                    for row in self._calls.rows(new.collection, keys, ["id"]).values():
+                        raise id_twice(row["id"])
+                    self._calls.put(new.collection, part)
             # Sealed, what was loaded is found by its index and not by looking at all of it.
             self._calls.call("flush", new.collection)
             total = self._calls.count(new.collection)

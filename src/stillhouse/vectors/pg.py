@@ -17,7 +17,7 @@ from psycopg import ServerCursor, sql
 from stillhouse.errors import VectorError, VectorLimitError
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.filters import Filter
-from stillhouse.vectors.memory import index_exists
+from stillhouse.vectors.memory import id_twice, index_exists, refuse_dimension
 from stillhouse.vectors.pg_filters import condition, fields_of
 from stillhouse.vectors.pg_merge import merge
 from stillhouse.vectors.pg_pool import Connection, Moved, PgOptions, Pool, options_of
@@ -152,6 +152,7 @@ class PgBackend:
 
     def _put(self, connection: Connection, index: Index, batch: Batch) -> dict[str, bool]:
         """Insert or replace; which were there, and whether they were the same."""
+        refuse_dimension(index.spec, batch.vectors)
         same: dict[str, bool] = {}
         step = max(1, _SENT // (4 * index.spec.dimension))
         for at in range(0, len(batch.ids), step):
@@ -216,12 +217,11 @@ class PgBackend:
         ef: int | None,
         include: frozenset[Include],
     ) -> list[Hits]:
-        return self._read(
-            name,
-            lambda connection, index: search(
-                connection, index, queries, k, filter_, ef, include, self._options
-            ),
-        )
+        def near(connection: Connection, index: Index) -> list[Hits]:
+            refuse_dimension(index.spec, queries)
+            return search(connection, index, queries, k, filter_, ef, include, self._options)
+
+        return self._read(name, near)
 
     def merge(
         self, src: str, dest: str, *, clear_source: bool, on_conflict: OnConflict
@@ -271,7 +271,8 @@ class PgBackend:
             # Until the last step no name leads to the new table, and nobody waits for it.
             new = new_table(connection, self._schema, spec)
             for batch in batches:
-                self._put(connection, new, batch)
+                for id_ in self._put(connection, new, batch):
+                    raise id_twice(id_)
             make_searchable(connection, new)
             while not enter(connection, new):
                 there = look(connection, self._schema, spec.name, lock=True)

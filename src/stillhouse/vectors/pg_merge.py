@@ -10,6 +10,7 @@ from typing import Final
 
 from psycopg import sql
 
+from stillhouse.vectors.memory import refuse_unlike
 from stillhouse.vectors.pg_pool import Connection
 from stillhouse.vectors.pg_schema import find
 from stillhouse.vectors.values import MergeResult, OnConflict
@@ -45,6 +46,7 @@ def merge(
     """Within a transaction of the caller's. What is deleted from the source is only what the
     destination holds the same at that moment."""
     locked = {name: find(connection, schema, name, lock=True) for name in sorted((src, dest))}
+    refuse_unlike(locked[src].spec, locked[dest].spec)
     names = {"src": locked[src].table, "dest": locked[dest].table}
 
     def run(statement: sql.SQL) -> int:
