@@ -6,14 +6,11 @@ line on stdin and answers one JSON line on stdout.
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import sys
-import time
-import traceback
 from pathlib import Path
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from stillhouse.engines import InlineEngine, LocalEngine
 from stillhouse.errors import EngineError, StillhouseError
@@ -23,6 +20,7 @@ from stillhouse.pipeline import run_lake
 from stillhouse.receipts import sign_lake
 from stillhouse.receipts.keys import read_private_key
 from stillhouse.storage import LocalStore
+from tests.crash import forking
 from tests.runs import WatchedStore
 
 DONE, REFUSED, BROKEN, NO_WORKER = 0, 3, 4, 5
@@ -115,25 +113,11 @@ def run_trial(trial: Trial) -> int:
     return DONE
 
 
-def fork(trial: Trial) -> int:
-    """Run one trial in a child of its own; returns its wait status."""
-    child = os.fork()
-    if child == 0:
-        code = BROKEN
-        try:
-            code = run_trial(trial)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    if trial.after is not None:
-        time.sleep(trial.after)
-        os.kill(child, signal.SIGKILL)
-    return os.waitpid(child, 0)[1]
-
-
 def serve() -> None:
     """Trials in, wait statuses out, until stdin ends."""
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(fork(Trial(**json.loads(line))), flush=True)
+    forking.serve(_status)
+
+
+def _status(**fields: Any) -> int:
+    trial = Trial(**fields)
+    return forking.fork(lambda: run_trial(trial), BROKEN, trial.after)

@@ -3,13 +3,10 @@ what a run that nobody disturbed gives (SPEC L4)."""
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import shutil
 import signal
-import subprocess
-import sys
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -20,6 +17,7 @@ import pytest
 from stillhouse.receipts import verify_lake
 from stillhouse.receipts.keys import make_key_pair, read_public_key
 from stillhouse.storage import LocalStore
+from tests.crash.forking import forking
 from tests.crash.killer import DONE, NO_WORKER, REFUSED, RecordingStore, Trial
 from tests.runs import (
     FIRST,
@@ -27,7 +25,6 @@ from tests.runs import (
     add,
     check_accounted,
     check_clean,
-    environment,
     files,
     lines,
     put,
@@ -48,29 +45,8 @@ Fork = Callable[[Trial], int]
 @pytest.fixture(scope="module")
 def fork() -> Iterator[Fork]:
     """Runs a trial in a fresh child of one process that has everything imported."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", "from tests.crash.killer import serve; serve()"],
-        cwd=Path(__file__).parents[2],
-        env={**environment(), "OPENBLAS_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdin
-    assert server.stdout
-    assert server.stdout.readline() == "ready\n"
-
-    def ask(trial: Trial) -> int:
-        assert server.stdin
-        assert server.stdout
-        server.stdin.write(json.dumps(trial._asdict()) + "\n")
-        server.stdin.flush()
-        return os.waitstatus_to_exitcode(int(server.stdout.readline()))
-
-    yield ask
-    server.stdin.close()
-    server.stdout.close()
-    assert server.wait(30) == 0
+    with forking("tests.crash.killer") as ask:
+        yield ask
 
 
 class Scene(NamedTuple):

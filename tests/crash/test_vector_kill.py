@@ -3,18 +3,16 @@ there wholly or not at all, and a merge that is run again ends as if nobody had 
 
 from __future__ import annotations
 
-import json
 import os
 import random
 import signal
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
 from stillhouse.vectors.local import LocalBackend
+from tests.crash.forking import forking
 from tests.crash.vector_life import (
     DONE,
     Life,
@@ -26,7 +24,6 @@ from tests.crash.vector_life import (
     replay,
     state_of,
 )
-from tests.runs import environment
 
 pytestmark = [
     pytest.mark.crash,
@@ -66,29 +63,8 @@ def quiet(point: str) -> None:
 @pytest.fixture(scope="module")
 def fork() -> Iterator[Fork]:
     """Runs a life in a fresh child of one process that has everything imported."""
-    server = subprocess.Popen(
-        [sys.executable, "-c", "from tests.crash.vector_life import serve; serve()"],
-        cwd=Path(__file__).parents[2],
-        env={**environment(), "OPENBLAS_NUM_THREADS": "1", "OMP_NUM_THREADS": "1"},
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        text=True,
-    )
-    assert server.stdin
-    assert server.stdout
-    assert server.stdout.readline() == "ready\n"
-
-    def ask(life: Life) -> int:
-        assert server.stdin
-        assert server.stdout
-        server.stdin.write(json.dumps(life._asdict()) + "\n")
-        server.stdin.flush()
-        return os.waitstatus_to_exitcode(int(server.stdout.readline()))
-
-    yield ask
-    server.stdin.close()
-    server.stdout.close()
-    assert server.wait(30) == 0
+    with forking("tests.crash.vector_life", OMP_NUM_THREADS="1") as ask:
+        yield ask
 
 
 def look(life: Life, before: State) -> State:

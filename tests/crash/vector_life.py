@@ -14,10 +14,8 @@ import json
 import os
 import random
 import signal
-import sys
 import threading
 import time
-import traceback
 import zlib
 from collections.abc import Callable
 from pathlib import Path
@@ -32,6 +30,7 @@ from stillhouse.vectors.memory import MemoryBackend
 from stillhouse.vectors.search_index import SearchOptions
 from stillhouse.vectors.values import Batch, IndexSpec
 from stillhouse.vectors.writer import WriterLimits
+from tests.crash import forking
 
 DONE, BROKEN = 0, 4
 DIMENSION = 8
@@ -203,25 +202,14 @@ def live(life: Life) -> int:
     return max(codes)
 
 
-def fork(life: Life) -> int:
-    """Run one life in a child of its own; its wait status."""
-    child = os.fork()
-    if child == 0:
-        code = BROKEN
-        try:
-            code = live(life)
-        except BaseException:
-            traceback.print_exc()
-        finally:
-            os._exit(code)
-    return os.waitpid(child, 0)[1]
-
-
 def serve() -> None:
     """Lives in, wait statuses out, until stdin ends."""
-    print("ready", flush=True)
-    for line in sys.stdin:
-        print(fork(Life(**json.loads(line))), flush=True)
+    forking.serve(_status)
+
+
+def _status(**fields: Any) -> int:
+    life = Life(**fields)
+    return forking.fork(lambda: live(life), BROKEN)
 
 
 # --------------------------------------------------------------------- what may be there

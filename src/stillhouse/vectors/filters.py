@@ -175,7 +175,9 @@ class _Parser:
             if operator == bound:
                 if isinstance(operand, bool) or not isinstance(operand, str | int | float):
                     raise _refused(field, "must be a number or a string")
-                return Range(path, bound, _scalar(operand, field))  # type: ignore[arg-type]
+                limit = _scalar(operand, field)
+                assert isinstance(limit, str | int | float)
+                return Range(path, bound, limit)
         known = "$eq, $ne, $in, $nin, $gt, $gte, $lt, $lte, $exists"
         raise _refused(field, f"is no operator; known are {known}")
 

@@ -23,6 +23,7 @@ from stillhouse.vectors.filters import Filter
 from stillhouse.vectors.graph import BEAM, set_threads
 from stillhouse.vectors.planner import Plan, plan, spare
 from stillhouse.vectors.segment import Chosen, Dead, Segment
+from stillhouse.vectors.tail import Tail
 from stillhouse.vectors.values import Floats, Hits, Include, Metric
 from stillhouse.vectors.view import Part, View
 
@@ -85,7 +86,7 @@ def _nearest(part: Part, asked: Asked) -> Found:
     if not isinstance(rows, Segment):
         if asked.filter_ is None and not part.dead_count:
             return _of_all(part, asked)
-        return _of_some(part, asked, _in_tail(part, asked.filter_))
+        return _of_some(part, asked, _in_tail(part, rows, asked.filter_))
     chosen: Chosen | None = None
     if asked.filter_ is not None:
         chosen = rows.choose(asked.filter_, part.dead)
@@ -98,10 +99,10 @@ def _nearest(part: Part, asked: Asked) -> Found:
     return _of_chosen(part, asked, chosen or rows.choose(None, part.dead))
 
 
-def _in_tail(part: Part, filter_: Filter | None) -> Positions:
+def _in_tail(part: Part, rows: Tail, filter_: Filter | None) -> Positions:
     if filter_ is None:
         return part.live()
-    found = part.rows.select(filter_, part.length)  # type: ignore[union-attr]
+    found = rows.select(filter_, part.length)
     if part.dead is not None:
         found = found[~part.dead[found]]
     return found.astype(np.int64)
