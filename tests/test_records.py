@@ -445,6 +445,10 @@ def test_an_error_is_one_line_and_survives_a_process(kind: type[Exception]) -> N
     if issubclass(kind, RecordError):
         error = kind(["a: is bad", "b: is\nworse"], where="f:3")
         assert str(error) == "f:3: a: is bad; b: is worse"
+    elif issubclass(kind, errors.VectorRequestError):
+        error = kind([("a", "is bad"), ("b", "is\nworse")], where="add")
+        assert str(error) == "add: a: is bad; b: is worse"
+        assert error.problems == (("a", "is bad"), ("b", "is\nworse"))
     else:
         error = kind("it is\nbroken.", where="here", way_out="Mend it.")
         assert str(error) == "here: it is broken. Mend it."

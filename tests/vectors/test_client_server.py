@@ -18,7 +18,6 @@ from stillhouse.vectors.client_link import Retry
 from tests.vectors.serving import serving
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
-pytest.importorskip("fastapi", reason="the extra serve is not installed")
 
 LIMITS = Limits(page=7, k=50, ef=60, batch_items=300, queries=20, filter_clauses=20)
 KEY = "k3y-of-the-test"
