@@ -28,23 +28,9 @@ def better_first(metric: Metric, found: Floats) -> npt.NDArray[np.intp]:
 
 
 def lengths_inverted(metric: Metric, vectors: Floats) -> Floats:
-    """One over each row's length, float32 of shape (n,), for `scores_of`; ones where the metric
-    does not ask for lengths."""
+    """One over each row's length, float32 of shape (n,); empty where the metric does not ask for
+    lengths."""
     if metric != "cosine":
-        return np.ones(0, np.float32)
+        return np.zeros(0, np.float32)
     inverted: Floats = (1.0 / np.linalg.norm(vectors, axis=1)).astype(np.float32)
     return inverted
-
-
-def scores_of(metric: Metric, query: Floats, vectors: Floats, inverted: Floats) -> Floats:
-    """What `scores` gives, with the rows' lengths known; under cosine ``query`` has length 1."""
-    if metric == "l2":
-        apart = vectors - query
-        distances: Floats = np.sqrt(np.einsum("ij,ij->i", apart, apart))
-        return distances
-    products: Floats = vectors @ query
-    if metric == "cosine":
-        products *= inverted
-        np.minimum(products, 1.0, out=products)
-        np.maximum(products, -1.0, out=products)
-    return products
