@@ -31,7 +31,7 @@ class Server:
 
     def _serve(self) -> None:
         while True:
-            with suppress(ConnectionError):
+            with suppress(OSError):  # ENOTCONN, too: a peer may be gone before `shutdown`
                 connection, _ = self._listening.accept()
                 self._open.append(connection)
                 self.connections += 1
