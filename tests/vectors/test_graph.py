@@ -63,6 +63,44 @@ def test_a_scan_of_codes_finds_the_nearest_of_some_rows(metric: Metric, codes: C
     assert _recall(metric, vectors[some], queries, found) >= 0.98
 
 
+def _is_whole(graph: Graph) -> bool:
+    return graph._whole
+
+
+@pytest.mark.parametrize(("metric", "whole"), [("cosine", True), ("ip", True), ("l2", False)])
+def test_products_are_of_whole_numbers(metric: Metric, whole: bool) -> None:
+    """Where the order of rows depends on no scale; read again from bytes they are the same."""
+    made = _built(metric, clustered(300, 24, 1))
+    assert _is_whole(made.graph) == whole
+    assert _is_whole(Graph.from_bytes(made.graph.to_bytes())) == whole
+    assert not _is_whole(_built(metric, clustered(300, 24, 1), "fp16").graph)
+
+
+def test_dimensions_of_other_ranges_get_codes_of_their_own() -> None:
+    """One scale for all dimensions is too coarse beside one that is wide and tells nothing: the
+    codes are 8-bit still, each dimension with its range."""
+    vectors, queries = clustered(2_000, 24, 5), clustered(40, 24, 6)
+    for rows in (vectors, queries):
+        rows[:, 3] = 2_000
+    made = _built("ip", vectors)
+    assert (made.codes, _is_whole(made.graph)) == ("int8", False)
+    assert _recall("ip", vectors, queries, made.graph.nearest(queries, 18, made.beam)) >= 0.95
+
+
+@pytest.mark.parametrize("scale", [0.0, 1e-44, 1e-20, 1.0, 1e15])
+def test_queries_of_any_length_are_on_one_scale(scale: float) -> None:
+    """What is asked of codes of whole numbers is not lost at any scale, and no error at none."""
+    vectors, queries = clustered(1_500, 24, 1), clustered(40, 24, 2)
+    graph = _built("ip", vectors).graph
+    asked = queries * np.float32(scale)
+    several = graph.nearest(asked, 18, BEAM)
+    one_by_one = [graph.nearest(asked[at : at + 1], 18, BEAM) for at in range(len(asked))]
+    np.testing.assert_array_equal(several, np.concatenate(one_by_one))
+    assert (several >= 0).all()
+    if scale > 1e-30:
+        assert _recall("ip", vectors, queries, several) >= 0.97
+
+
 @pytest.mark.parametrize("metric", ["ip", "l2"])
 def test_rows_of_another_magnitude_get_finer_codes(metric: Metric) -> None:
     """One row a thousand times as long does not make the others indistinguishable."""

@@ -5,6 +5,8 @@ The costs are those measured with 384 dimensions on one core; only their ratio m
     graph    1.5 µs a candidate of the beam; 3 µs where all of the beam is to be told
     scan     0.05 µs a row, of codes laid end to end and kept for when they are asked again
 
+Codes that are whole numbers take less of both.
+
 A graph knows nothing of filters or of the dead: the beam is made so wide that it holds enough rows
 that count, if they lie in it as they lie everywhere, and those that do not count are left out of
 what it gives. What is found is then right even where a filter goes with the vectors: when the
