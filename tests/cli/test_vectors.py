@@ -178,7 +178,14 @@ BAD = [
     (b'{"id": "x", "vector": [1, 0]}', "vector: has 2 dimensions; the index has 3"),
     (b'{"id": "x", "vector": [0, 0, 0]}', "vector: is zero, or too short to have a direction"),
     (b'{"id": "x", "vector": [1e39, 0, 0]}', "vector: has a number that is not finite"),
-    (b'{"id": "x", "vector": [1, NaN, 0]}', "JSON is malformed"),
+    (
+        b'{"id": "x", "vector": [1, NaN, 0]}',
+        "JSON is malformed: invalid character (byte 26) (NaN can be no number of a vector)",
+    ),
+    (
+        b'{"id": "x", "vector": [-Infinity, 0, 0]}',
+        "JSON is malformed: invalid character (byte 24) (Infinity can be no number of a vector)",
+    ),
     (b'{"id": "x", "vector": "1"}', "Expected `object | array`, got `str` - at `$.vector`"),
     (b'{"id": "", "vector": [1, 0, 0]}', "id: is empty"),
     (b'{"id": "a/b", "vector": [1, 0, 0]}', "id: has a path in it"),
@@ -216,10 +223,10 @@ def test_bad_lines_are_put_aside(vectors: Command, tmp_path: Path) -> None:
     told = vectors("add", "docs", file, "--refused", aside)
     assert told.code == 1
     assert told.err == (
-        f"index docs: 3 inserted, 0 replaced, 0 unchanged\nnote: 42 bad lines went to {aside}\n"
+        f"index docs: 3 inserted, 0 replaced, 0 unchanged\nnote: 45 bad lines went to {aside}\n"
     )
     kept = {row["place"]: row for row in map(json.loads, aside.read_text().splitlines())}
-    numbers = [*range(2, 16), *range(17, 45)]
+    numbers = [*range(2, 17), *range(18, 48)]
     assert sorted(kept) == sorted(f"{file}:{number}" for number in numbers)
     for number, (line, reason) in zip(numbers, BAD * 3, strict=True):
         row = kept[f"{file}:{number}"]
@@ -316,6 +323,17 @@ def test_ids_are_lines_for_other_programs(docs: Command) -> None:
     assert document(docs("ids", "docs", "--json")) == {"index": "docs", "ids": ["a", "b", "c"]}
 
 
+def test_items_are_counted(docs: Command) -> None:
+    """A number on stdout, of all or of what a filter matches."""
+    told = docs("count", "docs")
+    assert (told.code, told.out, told.err) == (0, "3\n", "")
+    assert docs("count", "docs", "--filter", '{"lang": "en"}').out == "1\n"
+    assert document(docs("count", "docs", "--filter", '{"lang": "fr"}', "--json")) == {
+        "index": "docs", "count": 0}  # fmt: skip
+    told = docs("count", "docs", "--filter", '{"lang": {"$like": 1}}')
+    assert (told.code, "filter.lang.$like" in told.err) == (3, True)
+
+
 def test_an_item_that_is_not_there(docs: Command) -> None:
     """One line, also for what can be no id."""
     for id_ in ("z", "../a", "a/b"):
@@ -393,6 +411,11 @@ def test_queries_come_from_files_and_standard_input(
         (("--vector", '["a"]'), 3, "vector: must be a list of numbers"),
         (("--vector", "[0, 1"), 2, "--vector: cannot be used: Input data was truncated"),
         (("--vector", "{}"), 2, "--vector: cannot be used: Expected `array`, got `object`"),
+        (
+            ("--vector", "0, 1, 0"),
+            2,
+            "--vector: cannot be used: Expected `array`, got `int`. Write it as '[0.1, 0.2, 0.3]'.",
+        ),
         (("--vector", "[1]", "--vector-file", "x"), 2, "give --vector or --vector-file"),
         (("--vector-file", "none.npy"), 3, "none.npy: cannot read it: there is no such file"),
         (("--vector-file", "none"), 3, "none: cannot read it: there is no such file"),
@@ -457,6 +480,7 @@ COMMANDS = (
     ("get", "docs", "a"),
     ("search", "docs", "--vector", "[1]"),
     ("ids", "docs"),
+    ("count", "docs"),
     ("delete", "docs", "a"),
     ("merge", "docs", "other"),
     ("drop", "docs", "--yes"),
@@ -477,6 +501,10 @@ def test_only_create_makes_a_folder(
         line = f"error: {folder}: there are no vector indexes here. "
         assert (told.code, told.out) == (3, "")
         assert told.err == f"{line}`stillhouse vectors create` makes the first.\n"
+    file = tmp_path / "items.jsonl"
+    told = stillhouse("vectors", *words, "--data", file)
+    line = f"error: {file}: this is a file. Give the folder of the indexes.\n"
+    assert (told.code, told.err) == (2, line)
     assert not (tmp_path / "none").exists()
     assert not list((tmp_path / "empty").iterdir())
 

@@ -57,6 +57,19 @@ def test_a_snapshot_is_listed_and_restored(vectors: Command) -> None:
     assert vectors("ids", "docs").out.split() == IDS
 
 
+def test_a_snapshot_is_removed(vectors: Command) -> None:
+    """By its id or as the latest, which is told by its id; the index stays."""
+    first, second = (document(vectors("snapshot", "docs", "--json"))["snapshot"]["id"] for _ in IDS)
+    gone = document(vectors("delete-snapshot", "docs", "latest", "--json"))
+    assert gone == {"index": "docs", "deleted": second}
+    told = vectors("delete-snapshot", "docs", first)
+    assert (told.code, told.err) == (0, f"removed snapshot {first} of docs\n")
+    told = vectors("delete-snapshot", "docs", "latest")
+    line = "error: there is no snapshot 'latest' of the index 'docs'\n"
+    assert (told.code, told.err) == (3, line)
+    assert vectors("ids", "docs").out.split() == IDS
+
+
 def test_a_restore_that_is_off_says_how(vectors: Command) -> None:
     """No snapshot, an unknown one, and an index that is there."""
     assert "there is no snapshot" in vectors("restore", "docs", "latest").err

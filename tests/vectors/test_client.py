@@ -156,12 +156,14 @@ def test_a_name_that_is_none_is_not_sent(name: str) -> None:
         lambda: client.get(name, "a"),
         lambda: client.delete(name, ["a"]),
         lambda: client.ids(name),
+        lambda: client.count(name),
         lambda: client.search(name, [1, 2]),
         lambda: client.search_many(name, [[1, 2]]),
         lambda: client.merge(name, "docs"),
         lambda: client.snapshot(name),
         lambda: client.snapshots(name),
         lambda: client.restore(name, "s"),
+        lambda: client.delete_snapshot(name, "s"),
         lambda: client.restore("docs", "s", name),
     ]
     for call in calls:
@@ -177,6 +179,15 @@ def test_an_id_that_no_item_can_have_is_not_there() -> None:
         server.client().get("docs", "../../other")
     assert found.value.code == "item_not_found"
     assert server.path() == "/v1/vectors/index/docs"
+
+
+def test_a_snapshot_that_cannot_be_is_not_there() -> None:
+    """Removing what has a path for an id asks nothing: it could be another route."""
+    server = Script()
+    with pytest.raises(VectorNotFoundError) as found:
+        server.client().delete_snapshot("docs", "../../other")
+    assert found.value.code == "snapshot_not_found"
+    assert not server.asked
 
 
 def test_items_go_as_base64_of_float32() -> None:
@@ -480,12 +491,14 @@ CHANGES: dict[str, Callable[[Client], object]] = {
     "merge": lambda client: client.merge("docs", "other"),
     "snapshot": lambda client: client.snapshot("docs"),
     "restore": lambda client: client.restore("docs", "s"),
+    "delete_snapshot": lambda client: client.delete_snapshot("docs", "s"),
 }
 QUESTIONS: dict[str, Callable[[Client], object]] = {
     "indexes": lambda client: client.indexes(),
     "describe": lambda client: client.describe("docs"),
     "get": lambda client: client.get("docs", "a"),
     "ids": lambda client: client.ids("docs"),
+    "count": lambda client: client.count("docs", {"a": 1}),
     "search": lambda client: client.search("docs", [1, 2]),
     "search_many": lambda client: client.search_many("docs", [[1, 2]], filter={"a": 1}),
     "snapshots": lambda client: client.snapshots("docs"),

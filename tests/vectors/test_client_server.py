@@ -156,6 +156,15 @@ CALLS: dict[str, Call] = {
     "search filter nan": lambda s: s.search("docs", ONE, filter={"n": float("nan")}),
     "search filter long": lambda s: s.search("docs", ONE, filter={"n": {"$in": list(range(30))}}),
     "search filter deep": lambda s: s.search("docs", ONE, filter=_nots(40)),
+    # counting
+    "count": lambda s: s.count("docs"),
+    "count filtered": lambda s: s.count("docs", {"n": {"$gte": 7}, "lang": "en"}),
+    "count by position": lambda s: s.count("docs", {}),
+    "count none": lambda s: s.count("docs", {"lang": "fr"}),
+    "count of none": lambda s: s.count("none"),
+    "count filter off": lambda s: s.count("docs", {"n": {"$regex": "x"}}),
+    "count filter list": lambda s: s.count("docs", [1]),
+    "count path": lambda s: s.count("a/b"),
     # merging
     "create fresh": lambda s: s.create("fresh", 3),
     "fill fresh": lambda s: s.add(

@@ -270,6 +270,24 @@ def test_unknown_snapshot_is_not_found(store: VectorStore, id_: Any) -> None:
         assert found.value.code == "snapshot_not_found"
 
 
+def test_latest_is_the_newest_snapshot(store: VectorStore) -> None:
+    """Where an id may stand, `latest` may: of this index, and not found where there is none."""
+    first = store.snapshot(SPEC.name)
+    store.add(SPEC.name, [Item("newest", [1, 2, 3])])
+    second = store.snapshot(SPEC.name)
+    assert store.restore(SPEC.name, "latest", "new") == second.items == first.items + 1
+    store.delete_snapshot(SPEC.name, "latest")
+    assert store.snapshots(SPEC.name) == [first]
+    store.create("other", 3)
+    for call in (
+        lambda: store.restore("other", "latest", "newer"),
+        lambda: store.delete_snapshot("other", "latest"),
+    ):
+        with pytest.raises(VectorNotFoundError) as found:
+            call()
+        assert found.value.code == "snapshot_not_found"
+
+
 def test_ids_do_not_lead_elsewhere(store: VectorStore, place: Path) -> None:
     """An id with a path in it reaches no other index's snapshot, nor does a line end pass."""
     made = store.snapshot(SPEC.name)
@@ -295,6 +313,9 @@ def test_bad_names_are_refused(store: VectorStore) -> None:
     with pytest.raises(VectorRequestError) as found:
         store.restore(SPEC.name, made.id, "../x")
     assert found.value.problems[0][0] == "into"
+    with pytest.raises(VectorRequestError) as found:
+        store.delete_snapshot("../x", made.id)
+    assert found.value.problems[0][0] == "name"
 
 
 @pytest.mark.parametrize("where", [0, 10, 20, 100, 200, -70, -50, -20, -1])

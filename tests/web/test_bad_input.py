@@ -266,12 +266,13 @@ def test_bad_names_are_refused(unharmed: Live, method: str, name: str) -> None:
     assert (answer.status, answer.code, answer.fields) == (422, "invalid_name", ["name"])
 
 
-@pytest.mark.parametrize("rest", ["search", "add", "delete", "snapshot", "restore"])
+@pytest.mark.parametrize("rest", ["search", "add", "count", "delete", "snapshot", "restore"])
 def test_bad_names_are_refused_below_an_index(unharmed: Live, rest: str) -> None:
     """An encoded slash stays within its part of the path."""
     bodies: dict[str, Any] = {
         "search": {"vector": ONE},
         "add": {"items": []},
+        "count": {},
         "delete": {"ids": []},
         "snapshot": {},
         "restore": {"snapshot": "x"},
@@ -321,6 +322,9 @@ def test_an_index_that_cannot_be_is_refused(unharmed: Live, body: Any, fields: l
         ("docs/merge", {"dest": "plain", "clear_source": 1}, 422, "invalid_request",
          ["clear_source"]),
         ("docs/merge", {"dest": ""}, 422, "invalid_name", ["dest"]),
+        ("docs/count", {"where": {}}, 422, "invalid_request", ["where"]),
+        ("docs/count", {"filter": []}, 422, "invalid_request", ["filter"]),
+        ("docs/count", [], 422, "invalid_request", ["body"]),
         ("docs/snapshot", {"to": "x"}, 422, "invalid_request", ["to"]),
         ("docs/snapshot", [], 422, "invalid_request", ["body"]),
         ("docs/restore", {}, 422, "invalid_request", ["snapshot"]),

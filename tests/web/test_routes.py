@@ -228,6 +228,34 @@ def test_snapshots_are_taken_listed_and_restored(tmp_path: Path) -> None:
         assert live.ask("GET", f"{BASE}/docs/ids").json["ids"] == ["a", "b", "c"]
 
 
+def test_snapshots_are_removed(tmp_path: Path) -> None:
+    """By their ids, or the newest; the index stays, and one that is gone is not found."""
+    with running(snapshots=tmp_path) as live:
+        fill(live)
+        first, second, third = (live.post("docs/snapshot", {}).json["id"] for _ in range(3))
+        assert live.ask("DELETE", f"{BASE}/docs/snapshot/{second}").status == 204
+        assert live.ask("DELETE", f"{BASE}/docs/snapshot/latest").status == 204
+        kept = live.ask("GET", f"{BASE}/docs/snapshot").json["snapshots"]
+        assert [one["id"] for one in kept] == [first]
+        for gone in (second, third, "..%2Fx", "%00"):
+            answer = live.ask("DELETE", f"{BASE}/docs/snapshot/{gone}")
+            assert (answer.status, answer.code) == (404, "snapshot_not_found")
+        assert live.post("docs/restore", {"snapshot": "latest", "into": "x"}).json["items"] == 3
+
+
+def test_items_are_counted(live: Live) -> None:
+    """All of them, or those that a filter matches."""
+    assert live.post("docs/count", {}).json == {"count": 3}
+    assert live.post("docs/count", {"filter": None}).json == {"count": 3}
+    matching = live.post("docs/search", {"vector": [1, 0, 0], "filter": {"lang": "en"}})
+    found = len(matching.json["hits"])
+    assert 0 < found < 3
+    assert live.post("docs/count", {"filter": {"lang": "en"}}).json == {"count": found}
+    off = live.post("docs/count", {"filter": {"lang": {"$like": "x"}}})
+    assert (off.status, off.code, off.fields) == (422, "invalid_filter", ["filter.lang.$like"])
+    assert live.post("none/count", {}).code == "index_not_found"
+
+
 def test_snapshots_that_cannot_be_are_refused(tmp_path: Path) -> None:
     """Unknown ones and names, a damaged one, and a service without a place for them."""
     with running(snapshots=tmp_path) as live:

@@ -159,6 +159,7 @@ _add(
     "stillhouse vectors search docs --vector '[0, 1, 0]' -k 2 --filter '{\"lang\": \"en\"}'",
 )
 _add("vectors ids", "Vectors", vectors.ids, "stillhouse vectors ids docs")
+_add("vectors count", "Vectors", vectors.count, "stillhouse vectors count docs")
 _add("vectors delete", "Vectors", vectors.delete, "stillhouse vectors delete docs b")
 _add("vectors merge", "Vectors", vectors.merge, "stillhouse vectors merge fresh docs")
 _add("vectors drop", "Vectors", vectors.drop, "stillhouse vectors drop fresh --yes")
@@ -174,6 +175,12 @@ _add(
     "Vectors",
     vectors_keep.restore,
     "stillhouse vectors restore docs latest --into docs2",
+)
+_add(
+    "vectors delete-snapshot",
+    "Vectors",
+    vectors_keep.delete_snapshot,
+    "stillhouse vectors delete-snapshot docs latest",
 )
 _add("vectors export", "Vectors", vectors_keep.export, "stillhouse vectors export docs docs.shv")
 _add(

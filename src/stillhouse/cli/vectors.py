@@ -1,5 +1,6 @@
 """The commands about vector indexes and their items: create, list, show, get, search, ids,
-delete, merge, drop. The same on a folder of this machine and, with ``--url``, on a server."""
+count, delete, merge, drop. The same on a folder of this machine and, with ``--url``, on a
+server."""
 
 from __future__ import annotations
 
@@ -167,6 +168,25 @@ def ids(
         output.emit({"schema_version": 1, "index": name, "ids": found})
     else:
         output.emit_bytes("".join(f"{id_}\n" for id_ in found).encode())
+    return 0
+
+
+def count(
+    name: Name,
+    filter_: Filter = None,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> int:
+    """How many items an index has, or a filter matches, on standard output."""
+    wanted = parse_object(filter_, "--filter")
+    with open_service(data, url, key_file) as service:
+        found = service.count(name, wanted)
+    if json:
+        output.emit({"schema_version": 1, "index": name, "count": found})
+    else:
+        output.emit_bytes(f"{found}\n".encode())
     return 0
 
 

@@ -73,7 +73,7 @@ def rows_of_lines(file: str) -> Iterator[Row]:
         except UnicodeDecodeError:
             yield Row(place, line, None, _NO_TEXT)
         except (msgspec.DecodeError, ValueError) as error:
-            yield Row(place, line, None, str(error))
+            yield Row(place, line, None, f"{error}{_unlike_json(line)}")
 
 
 def rows_of_columns(ids: str, vectors: str, metadata: str | None) -> Iterator[Row]:
@@ -96,6 +96,12 @@ def rows_of_columns(ids: str, vectors: str, metadata: str | None) -> Iterator[Ro
             yield Row(where, line, None, _NO_TEXT)
         except msgspec.DecodeError as error:
             yield Row(where, line, None, str(error))
+
+
+def _unlike_json(line: bytes) -> str:
+    """What other writers of JSON put into it, where that may be why it cannot be read."""
+    found = [word for word in ("NaN", "Infinity") if word.encode() in line]
+    return f" ({' and '.join(found)} can be no number of a vector)" if found else ""
 
 
 def _floats(data: bytes) -> np.ndarray[Any, np.dtype[np.float32]]:
@@ -152,7 +158,8 @@ def read_vectors(text: str | None, file: str | None) -> Any:
     if text is not None and file is not None:
         raise UsageError("give --vector or --vector-file, not both")
     if text is not None:
-        return parse(text.encode(errors="replace"), "--vector", list[Any])
+        given = text.encode(errors="replace")
+        return parse(given, "--vector", list[Any], "Write it as '[0.1, 0.2, 0.3]'.")
     if file is not None and file.endswith(".npy"):
         return np.array(load_array(file))
     if file is None and (sys.stdin is None or sys.stdin.isatty()):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Final
+from typing import Annotated
 
 import typer
 
@@ -21,10 +21,10 @@ from stillhouse.cli.vectors_options import (
     open_service,
     open_store,
 )
-from stillhouse.errors import UsageError, VectorNotFoundError
+from stillhouse.errors import UsageError
 from stillhouse.vectors import VectorService
+from stillhouse.vectors.values import LATEST
 
-LATEST: Final = "latest"
 Replace = Annotated[
     bool, typer.Option("--replace", help="Give up the index of that name that is there.")
 ]
@@ -88,14 +88,35 @@ def restore(
 ) -> int:
     """Make an index of a snapshot: whole, or not at all."""
     with open_service(data, url, key_file, snapshots=snapshots, make=bool(snapshots)) as service:
-        if snapshot == LATEST:
-            snapshot = _latest(service, name)
+        snapshot = _id_of(service, name, snapshot)
         items = service.restore(name, snapshot, into, replace)
     target = name if into is None else into
     if json:
         output.emit({"schema_version": 1, "index": target, "snapshot": snapshot, "items": items})
     else:
         output.say(f"restored {output.number(items, 'item')} into {target} from {snapshot}")
+    return 0
+
+
+def delete_snapshot(
+    name: Name,
+    snapshot: Annotated[
+        str, typer.Argument(metavar="SNAPSHOT", help="Its id, as `snapshots` lists it, or latest.")
+    ],
+    snapshots: Snapshots = None,
+    data: Data = None,
+    url: Url = None,
+    key_file: KeyFile = None,
+    json: Json = False,
+) -> int:
+    """Remove a snapshot of an index, for good. The index itself stays as it is."""
+    with open_service(data, url, key_file, snapshots=snapshots, make=bool(snapshots)) as service:
+        snapshot = _id_of(service, name, snapshot)
+        service.delete_snapshot(name, snapshot)
+    if json:
+        output.emit({"schema_version": 1, "index": name, "deleted": snapshot})
+    else:
+        output.say(f"removed snapshot {snapshot} of {name}")
     return 0
 
 
@@ -205,8 +226,7 @@ def check(
     return 1 if found.lost else 0
 
 
-def _latest(service: VectorService, name: str) -> str:
-    found = service.snapshots(name)
-    if not found:
-        raise VectorNotFoundError(f"there is no snapshot of {name!r}", code="snapshot_not_found")
-    return found[-1].id
+def _id_of(service: VectorService, name: str, snapshot: str) -> str:
+    """The id that is meant, so that it can be told which one ``latest`` was."""
+    found = service.snapshots(name) if snapshot == LATEST else []
+    return found[-1].id if found else snapshot

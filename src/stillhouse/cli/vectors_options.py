@@ -92,7 +92,11 @@ def is_url(where: str) -> bool:
 def check_folder_there(where: str) -> None:
     """Raise `VectorNotFoundError` when a folder holds no indexes. One that has lost a part is for
     the store to judge."""
-    if not is_url(where) and not any((Path(where) / part).exists() for part in _PARTS):
+    if is_url(where):
+        return
+    if Path(where).is_file():
+        raise UsageError("this is a file", where=where, way_out="Give the folder of the indexes.")
+    if not any((Path(where) / part).exists() for part in _PARTS):
         raise VectorNotFoundError(
             "there are no vector indexes here",
             code="store_not_found",
@@ -119,12 +123,12 @@ def read_key(file: str) -> str:
     raise UsageError("holds no key", where=file)
 
 
-def parse(data: bytes, where: str, kind: Any) -> Any:
+def parse(data: bytes, where: str, kind: Any, way_out: str = "") -> Any:
     """JSON that a user gave. Raises `UsageError`."""
     try:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise UsageError(f"cannot be used: {error}", where=where) from None
+        raise UsageError(f"cannot be used: {error}", where=where, way_out=way_out) from None
 
 
 def parse_object(text: str | None, option: str) -> dict[str, Any] | None:

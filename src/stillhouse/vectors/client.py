@@ -14,27 +14,23 @@ a `VectorError` with code ``bad_answer``. What is tried again: `stillhouse.vecto
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
-from types import TracebackType
-from typing import Any, Final, Self, get_args, overload
+from collections.abc import Iterable, Sequence
+from typing import Any, Final, get_args, overload
 
-import httpx2
 import numpy as np
 
 from stillhouse.errors import VectorError, VectorNotFoundError, VectorRequestError
 from stillhouse.vectors import checks
 from stillhouse.vectors import client_codec as wire
+from stillhouse.vectors.client_base import ROOT, Connected
 from stillhouse.vectors.client_codec import AddTotals, Parcel, encoded, quoted
-from stillhouse.vectors.client_errors import Answer, counted
-from stillhouse.vectors.client_link import JSON, Link, Retry
+from stillhouse.vectors.client_errors import counted
 from stillhouse.vectors.filters import parse_filter
-from stillhouse.vectors.limits import Limits
+from stillhouse.vectors.refusals import item_not_found, snapshot_not_found
 from stillhouse.vectors.values import (
     AddResult,
     DeleteResult,
     Floats,
-    Health,
     Hit,
     Include,
     IndexInfo,
@@ -47,11 +43,10 @@ from stillhouse.vectors.values import (
     SnapshotInfo,
 )
 
-_ROOT: Final = "/v1/vectors/index"
 _RAW: Final = "application/octet-stream"
 
 
-class Client:
+class Client(Connected):
     """Named indexes of vectors behind the server at ``url`` (``http://HOST:PORT``).
 
     ``timeout`` is how many seconds one read or write may take; a server ends a request on its own
@@ -60,49 +55,6 @@ class Client:
     what carries requests (a fake, a socket of one's own). A client is safe to use from many
     threads. Raises `UsageError` for an address or a key that cannot be used.
     """
-
-    def __init__(
-        self,
-        url: str,
-        *,
-        api_key: str | None = None,
-        timeout: float = 90.0,
-        limits: Limits | None = None,
-        retry: Retry | None = None,
-        transport: httpx2.BaseTransport | None = None,
-    ) -> None:
-        self.limits = limits or Limits()
-        self._link = Link(
-            url, api_key=api_key, timeout=timeout, retry=retry or Retry(), transport=transport
-        )
-
-    def __repr__(self) -> str:
-        return f"Client({self._link.url!r})"
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
-        self.close()
-
-    def close(self) -> None:
-        """Close the connections. Calling it again does nothing."""
-        self._link.close()
-
-    def health(self) -> Health:
-        """Whether writes are acknowledged, as the server sees it."""
-        try:
-            self._link.call("GET", "/readyz", changes=False)
-        except VectorError as error:
-            if error.code in ("unreachable", "no_answer", "bad_answer", "unauthorized"):
-                raise
-            return Health(False, error.what)
-        return Health(True)
 
     # ------------------------------------------------------------------------ indexes
 
@@ -129,7 +81,7 @@ class Client:
 
     def indexes(self) -> list[IndexInfo]:
         """Every index as it stands, by name."""
-        answer = self._link.call("GET", _ROOT, changes=False)
+        answer = self._link.call("GET", ROOT, changes=False)
         return self._link.decode(answer, wire.Indexes).indexes
 
     def describe(self, name: str) -> IndexInfo:
@@ -203,9 +155,7 @@ class Client:
         path = self._path(name)
         if checks.id_problem(id_, self.limits):  # such an id may lead to another route
             self.describe(name)
-            raise VectorNotFoundError(
-                f"there is no item {id_!r} in the index {name!r}", code="item_not_found"
-            )
+            raise item_not_found(name, id_)
         answer = self._link.call("GET", f"{path}/items/{quoted(id_)}", changes=False)
         found = self._link.decode(answer, wire.Stored)
         return Item(found.id, np.array(found.vector, np.float32), found.metadata)
@@ -252,6 +202,15 @@ class Client:
             if page.cursor is None or not page.ids or len(found) > page.total:
                 self._link.foreign("answered with pages of ids that do not add up")
             params["cursor"] = page.cursor
+
+    def count(self, name: str, filter: Metadata | None = None) -> int:
+        """How many items there are, or match."""
+        wanted: dict[str, Any] = {}
+        if filter is not None:
+            parse_filter(filter, self.limits)
+            wanted["filter"] = filter
+        answer = self._ask(name, "count", encoded(wanted, "filter"))
+        return self._link.decode(answer, wire.Count).count
 
     # ----------------------------------------------------------------------- searching
 
@@ -302,11 +261,13 @@ class Client:
                 return []
             rest = {"k": k, "include": asked} | ({} if ef is None else {"ef": ef})
             if filter is not None:
-                answer = self._ask(name, wire.search_body(queries, {**rest, "filter": filter}))
+                answer = self._ask(
+                    name, "search", wire.search_body(queries, {**rest, "filter": filter})
+                )
             else:
                 words = {**rest, "include": ",".join(asked)}
                 params = {key: str(value) for key, value in words.items()}
-                answer = self._ask(name, wire.raw(queries), kind=_RAW, params=params)
+                answer = self._ask(name, "search", wire.raw(queries), kind=_RAW, params=params)
         found = self._link.decode(answer, wire.Results).results
         if len(found) != len(queries):
             # Numbers end to end tell no dimension: a wrong one makes another number of vectors.
@@ -357,42 +318,18 @@ class Client:
     def restore(
         self, name: str, snapshot: str, into: str | None = None, replace: bool = False
     ) -> int:
-        """Make an index (``into``, or the one of that name) of a snapshot of ``name``; how many
-        items it has. One that is there is only given up with ``replace``."""
+        """Make an index (``into``, or the one of that name) of a snapshot of ``name`` (``latest``:
+        of the newest); how many items it has. One that is there is only given up with
+        ``replace``."""
         wanted: dict[str, Any] = {"snapshot": snapshot, "replace": replace}
         if into is not None:
             wanted["into"] = checks.check_name(into, self.limits, "into")
         answer = self._post(name, "restore", encoded(wanted, "snapshot"))
         return self._link.decode(answer, wire.Restored).items
 
-    # ------------------------------------------------------------------------- sending
-
-    def _path(self, name: str) -> str:
-        return f"{_ROOT}/{quoted(checks.check_name(name, self.limits))}"
-
-    def _post(self, name: str, action: str, body: bytes) -> Answer:
-        """A change."""
-        path = f"{self._path(name)}/{action}"
-        return self._link.call("POST", path, changes=True, content=body)
-
-    def _ask(
-        self, name: str, body: bytes, kind: str = JSON, params: dict[str, str] | None = None
-    ) -> Answer:
-        """A search."""
-        path = f"{self._path(name)}/search"
-        return self._link.call("POST", path, changes=False, content=body, kind=kind, params=params)
-
-    def _spec(self, name: str) -> IndexSpec:
-        info = self.describe(name)
-        return IndexSpec(info.name, info.dimension, info.metric, info.metadata)
-
-    @contextmanager
-    def _explained(self, name: str, check: Callable[[IndexSpec], object]) -> Iterator[None]:
-        """A request that was refused, here or there, is refused with the very words of
-        `VectorStore`: the same checks say them, once the index's dimension is known."""
-        self._path(name)
-        try:
-            yield
-        except VectorRequestError:
-            check(self._spec(name))
-            raise
+    def delete_snapshot(self, name: str, snapshot: str) -> None:
+        """Remove a snapshot. Raises `VectorNotFoundError` (``snapshot_not_found``)."""
+        path = self._path(name)
+        if checks.id_problem(snapshot, self.limits):  # it may lead to another route
+            raise snapshot_not_found(name, snapshot)
+        self._link.call("DELETE", f"{path}/snapshot/{quoted(snapshot)}", changes=True)

@@ -58,6 +58,12 @@ class Stored(msgspec.Struct, frozen=True):
     metadata: Metadata | None
 
 
+class Count(msgspec.Struct, frozen=True):
+    """An answer: how many items match."""
+
+    count: int
+
+
 class Page(msgspec.Struct, frozen=True):
     """An answer: a page of ids, how many there are on all pages, and what the next is asked by."""
 

@@ -25,7 +25,7 @@ from stillhouse.storage.paths import disk_error
 from stillhouse.vectors import envelope, envelope_v2
 from stillhouse.vectors.backend import Backend
 from stillhouse.vectors.limits import Limits
-from stillhouse.vectors.memory import index_exists
+from stillhouse.vectors.refusals import index_exists
 from stillhouse.vectors.values import EnvelopeInfo
 
 

@@ -28,10 +28,10 @@ from stillhouse.vectors import truth
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.filters import Filter
 from stillhouse.vectors.live import Rows
-from stillhouse.vectors.memory import id_twice, index_exists, refuse_dimension, refuse_other
 from stillhouse.vectors.merging import merge
 from stillhouse.vectors.opening import Opened, open_folder
 from stillhouse.vectors.readers import Readers
+from stillhouse.vectors.refusals import id_twice, index_exists, refuse_dimension, refuse_other
 from stillhouse.vectors.registry import Entry, FolderRegistry, Registry
 from stillhouse.vectors.schema import RESTORE
 from stillhouse.vectors.search_index import SearchIndex, SearchOptions, nothing

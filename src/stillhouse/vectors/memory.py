@@ -11,14 +11,20 @@ from contextlib import contextmanager
 from threading import RLock
 from typing import NamedTuple
 
-import msgspec
 import numpy as np
 
-from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.checks import decoded
 from stillhouse.vectors.distances import better_first, scores
 from stillhouse.vectors.filters import Filter, matches
+from stillhouse.vectors.refusals import (
+    id_twice,
+    index_exists,
+    index_not_found,
+    refuse_dimension,
+    refuse_other,
+    refuse_unlike,
+)
 from stillhouse.vectors.values import (
     Batch,
     Floats,
@@ -247,57 +253,3 @@ def _columns(index: _Index, ids: list[str]) -> Batch:
     return Batch(
         ids, vectors.reshape(len(ids), index.spec.dimension), [one.metadata for one in kept]
     )
-
-
-# --------------------------------------------------------- refusals that backends share
-
-
-def index_not_found(name: str) -> VectorNotFoundError:
-    """There is no such index."""
-    return VectorNotFoundError(f"there is no index {name!r}", code="index_not_found")
-
-
-def index_exists(name: str) -> VectorConflictError:
-    """There is an index of that name."""
-    return VectorConflictError(f"there is an index {name!r} already", code="index_exists")
-
-
-def id_twice(id_: str) -> VectorRequestError:
-    """What is to be loaded has an id twice."""
-    return VectorRequestError([("items", f"have the id {id_!r} twice")])
-
-
-def refuse_dimension(spec: IndexSpec, vectors: Floats) -> None:
-    """Raise `VectorConflictError` when an index does not have the dimension of vectors that were
-    checked against one of its name."""
-    if vectors.shape[1] != spec.dimension:
-        raise VectorConflictError(
-            f"the index {spec.name!r} has {spec.dimension:,} dimensions, not {vectors.shape[1]:,}",
-            code="dimension_mismatch",
-        )
-
-
-def refuse_unlike(src: IndexSpec, dest: IndexSpec) -> None:
-    """Raise `VectorConflictError` when two indexes cannot be merged."""
-    for field in ("dimension", "metric"):
-        ours, theirs = getattr(src, field), getattr(dest, field)
-        if ours != theirs:
-            raise VectorConflictError(
-                f"{src.name!r} has {field} {ours}, {dest.name!r} has {theirs}",
-                code=f"{field}_mismatch",
-            )
-
-
-def refuse_other(there: IndexSpec, wanted: IndexSpec) -> None:
-    """Raise `VectorConflictError` when an index is not what somebody wants to create."""
-    for field in ("dimension", "metric", "metadata"):
-        old, new = getattr(there, field), getattr(wanted, field)
-        if old != new:
-            raise VectorConflictError(
-                f"the index {there.name!r} has {field} {_json(old)}, not {_json(new)}",
-                code="index_exists",
-            )
-
-
-def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()

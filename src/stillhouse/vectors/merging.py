@@ -16,7 +16,7 @@ import msgspec
 
 from stillhouse.errors import VectorNotFoundError, VectorRequestError
 from stillhouse.vectors import truth
-from stillhouse.vectors.memory import refuse_unlike
+from stillhouse.vectors.refusals import refuse_unlike
 from stillhouse.vectors.registry import Entry, Registry
 from stillhouse.vectors.values import FailedItem, MergeResult, OnConflict
 from stillhouse.vectors.writer import Transaction, Writer

@@ -20,13 +20,6 @@ import numpy as np
 from stillhouse.errors import VectorError, VectorLockedError
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.filters import Filter
-from stillhouse.vectors.memory import (
-    id_twice,
-    index_exists,
-    refuse_dimension,
-    refuse_other,
-    refuse_unlike,
-)
 from stillhouse.vectors.milvus_calls import (
     IDS,
     Calls,
@@ -42,6 +35,13 @@ from stillhouse.vectors.milvus_calls import (
 from stillhouse.vectors.milvus_merge import merge
 from stillhouse.vectors.milvus_registry import Index, Locks, Registry
 from stillhouse.vectors.milvus_search import matching, search
+from stillhouse.vectors.refusals import (
+    id_twice,
+    index_exists,
+    refuse_dimension,
+    refuse_other,
+    refuse_unlike,
+)
 from stillhouse.vectors.values import (
     Batch,
     Floats,

@@ -16,8 +16,8 @@ from typing import Any, Final, NamedTuple, cast
 import msgspec
 
 from stillhouse.errors import VectorFailedError, VectorLimitError
-from stillhouse.vectors.memory import index_not_found
 from stillhouse.vectors.milvus_calls import MOST_DIMENSIONS, TEXT, Calls, key
+from stillhouse.vectors.refusals import index_not_found
 from stillhouse.vectors.values import IndexSpec, Metric
 
 REGISTRY: Final = "stillhouse_registry"

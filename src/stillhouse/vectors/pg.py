@@ -17,7 +17,6 @@ from psycopg import ServerCursor, sql
 from stillhouse.errors import VectorError, VectorLimitError
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.filters import Filter
-from stillhouse.vectors.memory import id_twice, index_exists, refuse_dimension
 from stillhouse.vectors.pg_filters import condition, fields_of
 from stillhouse.vectors.pg_merge import merge
 from stillhouse.vectors.pg_pool import Connection, Moved, PgOptions, Pool, options_of
@@ -36,6 +35,7 @@ from stillhouse.vectors.pg_schema import (
 )
 from stillhouse.vectors.pg_search import batch_of, search
 from stillhouse.vectors.pg_wire import wired_vectors
+from stillhouse.vectors.refusals import id_twice, index_exists, refuse_dimension
 from stillhouse.vectors.values import (
     Batch,
     Floats,

@@ -10,9 +10,9 @@ from typing import Final
 
 from psycopg import sql
 
-from stillhouse.vectors.memory import refuse_unlike
 from stillhouse.vectors.pg_pool import Connection
 from stillhouse.vectors.pg_schema import find
+from stillhouse.vectors.refusals import refuse_unlike
 from stillhouse.vectors.values import MergeResult, OnConflict
 
 # `=` of pgvector takes -0.0 for 0.0; the same is what has the same bits.

@@ -19,8 +19,8 @@ import psycopg
 from psycopg import errors, sql
 
 from stillhouse.errors import VectorError, VectorFailedError
-from stillhouse.vectors.memory import index_not_found, refuse_other
 from stillhouse.vectors.pg_pool import Connection, Pool
+from stillhouse.vectors.refusals import index_not_found, refuse_other
 from stillhouse.vectors.values import IndexSpec, Metric
 
 VERSION: Final = 1

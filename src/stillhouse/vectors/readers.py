@@ -14,7 +14,7 @@ import numpy as np
 from stillhouse.errors import VectorDamagedError, VectorFailedError
 from stillhouse.vectors import truth
 from stillhouse.vectors.live import Checks, Rows, Seqs
-from stillhouse.vectors.memory import index_not_found
+from stillhouse.vectors.refusals import index_not_found
 from stillhouse.vectors.schema import RESTORE, connect, told
 
 _KEPT: Final = 8

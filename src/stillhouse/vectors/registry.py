@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import NamedTuple, Protocol
 
-from stillhouse.vectors.memory import index_not_found
+from stillhouse.vectors.refusals import index_not_found
 from stillhouse.vectors.search_index import SearchIndex
 from stillhouse.vectors.values import IndexSpec
 

@@ -2,8 +2,8 @@
 (`stillhouse.vectors.VectorStore`) or behind a server (`stillhouse.vectors.Client`).
 
 Both give the same answers and raise the same errors, so code that takes a `VectorService` does
-not care which it has. Beyond this a store counts, exports and imports, and a client adds more
-than one batch.
+not care which it has. Beyond this a store exports and imports, and a client adds more than one
+batch.
 """
 
 from __future__ import annotations
@@ -83,6 +83,10 @@ class VectorService(Protocol):
         """The id set (SPEC V1) by code point, of one consistent state."""
         ...
 
+    def count(self, name: str, filter: Metadata | None = None) -> int:
+        """How many items there are, or match."""
+        ...
+
     def search(
         self,
         name: str,
@@ -131,8 +135,13 @@ class VectorService(Protocol):
     def restore(
         self, name: str, snapshot: str, into: str | None = None, replace: bool = False
     ) -> int:
-        """Make an index (``into``, or the one of that name) of a snapshot of ``name``; how many
-        items it has. One that is there is only given up with ``replace``."""
+        """Make an index (``into``, or the one of that name) of a snapshot of ``name`` (``latest``:
+        of the newest); how many items it has. One that is there is only given up with
+        ``replace``."""
+        ...
+
+    def delete_snapshot(self, name: str, snapshot: str) -> None:
+        """Remove a snapshot. Raises `VectorNotFoundError` (``snapshot_not_found``)."""
         ...
 
     def health(self) -> Health:

@@ -24,7 +24,6 @@ from stillhouse.errors import (
     StorageError,
     VectorBusyError,
     VectorDamagedError,
-    VectorNotFoundError,
 )
 from stillhouse.interfaces import Entry
 from stillhouse.records import utc_text
@@ -33,9 +32,9 @@ from stillhouse.vectors.backend import Backend
 from stillhouse.vectors.envelope_files import load, told
 from stillhouse.vectors.envelope_parts import damaged
 from stillhouse.vectors.limits import Limits
-from stillhouse.vectors.memory import index_exists
+from stillhouse.vectors.refusals import index_exists, snapshot_not_found
 from stillhouse.vectors.snapshot_places import Faults, Place, nothing, open_place
-from stillhouse.vectors.values import IndexSpec, SnapshotInfo
+from stillhouse.vectors.values import LATEST, IndexSpec, SnapshotInfo
 
 _SUFFIX: Final = ".envelope"
 _ID: Final = re.compile(r"([0-9]{8}T[0-9]{12}Z)-([0-9a-f]{16})")
@@ -50,7 +49,8 @@ def _utc_now() -> datetime:
 
 
 class Snapshots:
-    """The snapshots at one place. ``now`` tells the time, ``faults`` is called at named points."""
+    """The snapshots at one place; `LATEST` stands for the newest id. ``now`` tells the time,
+    ``faults`` is called at named points."""
 
     def __init__(
         self,
@@ -125,6 +125,7 @@ class Snapshots:
         (``snapshot_not_found``), `VectorDamagedError` before anything is touched, and what
         `Backend.load` raises.
         """
+        snapshot = self._newest(name, snapshot)
         if not replace and into in backend.names():
             raise index_exists(into)
         path = self._path(name, snapshot)
@@ -137,14 +138,23 @@ class Snapshots:
 
             found = _summary(read, file.seek(0, SEEK_END), snapshot, self._limits, where)
             if found.spec.name != name:
-                raise _no_snapshot(name, snapshot)
+                raise snapshot_not_found(name, snapshot)
             return load(backend, file, into, self._limits, where, replace=replace).items
 
     def delete(self, name: str, snapshot: str) -> None:
         """Remove a snapshot. Raises `VectorNotFoundError` (``snapshot_not_found``)."""
-        path = self._path(name, snapshot)
+        path = self._path(name, self._newest(name, snapshot))
         with told():
             self._place.delete(path)
+
+    def _newest(self, name: str, snapshot: str) -> str:
+        """An id as it is; that of the newest snapshot for `LATEST`."""
+        if snapshot != LATEST:
+            return snapshot
+        found = self.list(name)
+        if not found:
+            raise snapshot_not_found(name, snapshot)
+        return found[-1].id
 
     def _path(self, name: str, snapshot: str) -> str:
         if _ID.fullmatch(str(snapshot)):
@@ -152,7 +162,7 @@ class Snapshots:
             with told():
                 if self._place.stat(path) is not None:
                     return path
-        raise _no_snapshot(name, snapshot)
+        raise snapshot_not_found(name, snapshot)
 
     def _at(self, path: str) -> str:
         return f"{self._place.url.rstrip('/')}/{path}"
@@ -202,10 +212,4 @@ def _info(id_: str, spec: IndexSpec, items: int, size: int, sha256: str) -> Snap
         bytes=size,
         sha256=sha256,
         created_at=_created_at(id_),
-    )
-
-
-def _no_snapshot(name: str, snapshot: object) -> VectorNotFoundError:
-    return VectorNotFoundError(
-        f"there is no snapshot {snapshot!r} of the index {name!r}", code="snapshot_not_found"
     )

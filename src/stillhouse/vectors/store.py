@@ -24,7 +24,7 @@ from stillhouse.vectors import checks
 from stillhouse.vectors.backend import Backend
 from stillhouse.vectors.filters import Filter, parse_filter
 from stillhouse.vectors.limits import Limits
-from stillhouse.vectors.memory import refuse_unlike
+from stillhouse.vectors.refusals import item_not_found, refuse_unlike
 from stillhouse.vectors.values import (
     AddedItem,
     AddResult,
@@ -171,9 +171,7 @@ class VectorStore:
         sound = not checks.id_problem(id_, self.limits)
         found = self.backend.get(self._name(name), [id_] if sound else [])
         if not found.ids:
-            raise VectorNotFoundError(
-                f"there is no item {id_!r} in the index {name!r}", code="item_not_found"
-            )
+            raise item_not_found(name, id_)
         return Item(id_, found.vectors[0], checks.decoded(found.metadata[0]))
 
     @overload
@@ -303,9 +301,10 @@ class VectorStore:
         self, name: str, snapshot: str, into: str | None = None, replace: bool = False
     ) -> int:
         """Make the index ``into`` (``name`` when it is not given) of a snapshot of ``name``, all
-        or nothing; how many items it has. Raises `VectorConflictError` (``index_exists``) unless
-        ``replace``, `VectorNotFoundError` (``snapshot_not_found``), and `VectorDamagedError`
-        (``envelope_damaged``) before anything is touched."""
+        or nothing; how many items it has. ``latest`` is the newest snapshot. Raises
+        `VectorConflictError` (``index_exists``) unless ``replace``, `VectorNotFoundError`
+        (``snapshot_not_found``), and `VectorDamagedError` (``envelope_damaged``) before anything
+        is touched."""
         self._name(name)
         target = name if into is None else self._name(into, "into")
         return self._kept().restore(self.backend, name, snapshot, target, replace=replace)

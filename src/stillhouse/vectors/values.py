@@ -24,6 +24,9 @@ OnConflict = Literal["skip", "replace"]
 Include = Literal["metadata", "vector"]
 """What of an item comes with a hit, beside its id and score."""
 
+LATEST: Final = "latest"
+"""What stands for the id of the newest snapshot of an index."""
+
 Floats = npt.NDArray[np.float32]
 Metadata = dict[str, Any]
 

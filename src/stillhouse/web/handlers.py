@@ -16,11 +16,11 @@ from stillhouse.errors import (
     VectorError,
     VectorFailedError,
     VectorLimitError,
-    VectorNotFoundError,
     VectorRequestError,
 )
 from stillhouse.vectors import checks
 from stillhouse.vectors.checks import check_name
+from stillhouse.vectors.refusals import item_not_found
 from stillhouse.web import wire
 from stillhouse.web.calls import JSON, Call, Reply, check_kind, query_values, whole_number
 from stillhouse.web.metrics import MEDIA_TYPE
@@ -34,6 +34,7 @@ _PAGE: Final = 1_000
 """Ids on a page when nothing is said."""
 
 _create: Final = wire.Decoder(wire.CreateBody)
+_count: Final = wire.Decoder(wire.CountBody)
 _delete: Final = wire.Decoder(wire.DeleteBody)
 _merge: Final = wire.Decoder(wire.MergeBody)
 _snapshot: Final = wire.Decoder(wire.SnapshotBody)
@@ -158,9 +159,7 @@ async def delete_one(service: Service, call: Call) -> Reply:
     name, id_ = call.values
     done = await service.writes.run(service.store.delete, name, [id_])
     if not done.deleted:
-        raise VectorNotFoundError(
-            f"there is no item {id_!r} in the index {name!r}", code="item_not_found"
-        )
+        raise item_not_found(name, id_)
     service.metrics.deleted.inc()
     return Reply(204)
 
@@ -178,6 +177,13 @@ async def delete(service: Service, call: Call) -> Reply:
         done = await service.writes.run(service.store.delete, name, ids)
     service.metrics.deleted.inc(done.deleted)
     return _ok(done)
+
+
+async def count(service: Service, call: Call) -> Reply:
+    """POST …/count"""
+    name = check_name(call.values[0], service.limits)
+    body: wire.CountBody = await _read(service, call, _count)
+    return _ok(wire.Count(await service.batches.run(service.store.count, name, body.filter)))
 
 
 async def ids(service: Service, call: Call) -> Reply:
@@ -235,6 +241,12 @@ async def snapshots(service: Service, call: Call) -> Reply:
     query_values(call, ())
     found = await service.long.run(service.store.snapshots, name)
     return _ok(wire.SnapshotList(found))
+
+
+async def delete_snapshot(service: Service, call: Call) -> Reply:
+    """DELETE …/snapshot/{snapshot}"""
+    await service.long.run(service.store.delete_snapshot, *call.values)
+    return Reply(204)
 
 
 async def restore(service: Service, call: Call) -> Reply:

@@ -188,10 +188,13 @@ def _problems(route: Route) -> Schema:
 
 
 def _path_parameters(route: Route, limits: Limits) -> list[Schema]:
+    named = {
+        "id": ("An item's id", limits.id_bytes),
+        "snapshot": ("A snapshot's id, as the list has it", limits.id_bytes),
+    }
     out = []
     for name in re.findall(r"\{(\w+)\}", route.path):
-        most = limits.id_bytes if name == "id" else limits.name_bytes
-        about = "An item's id" if name == "id" else "An index's name"
+        about, most = named.get(name, ("An index's name", limits.name_bytes))
         out.append(
             {
                 "name": name,

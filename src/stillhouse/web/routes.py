@@ -139,6 +139,16 @@ ROUTES: Final[tuple[Route, ...]] = (
         (*_NAMED, "invalid_filter", "limit_exceeded"),
     ),
     Route(
+        "POST",
+        f"{_ONE}/count",
+        handlers.count,
+        "Count the items, or those that a filter matches",
+        {200: (wire.Count, "How many there are.")},
+        wire.CountBody,
+        '{"filter": {"lang": "en"}}',
+        (*_NAMED, "invalid_filter"),
+    ),
+    Route(
         "GET",
         f"{_ONE}/ids",
         handlers.ids,
@@ -179,13 +189,21 @@ ROUTES: Final[tuple[Route, ...]] = (
         codes=_NAMED,
     ),
     Route(
+        "DELETE",
+        f"{_ONE}/snapshot/{{snapshot}}",
+        handlers.delete_snapshot,
+        "Remove a snapshot",
+        {204: (None, "It is gone.")},
+        codes=("invalid_name", "snapshot_not_found"),
+    ),
+    Route(
         "POST",
         f"{_ONE}/restore",
         handlers.restore,
         "Make an index of a snapshot",
         {200: (wire.Restored, "The index, and how many items it has.")},
         wire.RestoreBody,
-        '{"snapshot": "SNAPSHOT-ID", "into": "restored"}',
+        '{"snapshot": "latest", "into": "restored"}',
         (*_NAMED, "snapshot_not_found", "index_exists", "envelope_damaged", "envelope_version"),
     ),
     Route(
@@ -238,10 +256,10 @@ class Table:
             if route.method == "GET":
                 methods["HEAD"] = route
 
-    def _match(self, parts: list[bytes]) -> tuple[tuple[bytes | None, ...], dict[str, Route]]:
+    def _match(self, parts: list[bytes]) -> dict[str, Route]:
         for shape, methods in self._by_length.get(len(parts), ()):
             if all(want is None or want == got for want, got in zip(shape, parts, strict=True)):
-                return shape, methods
+                return methods
         raise Denial("not_found", "no route has this path; /docs lists all")
 
     def find(self, method: str, raw_path: bytes) -> Matched | str:
@@ -250,7 +268,7 @@ class Table:
         Raises `Denial` (``not_found``, ``method_not_allowed``) or `VectorRequestError`.
         """
         parts = raw_path.split(b"/")
-        shape, methods = self._match(parts)
+        methods = self._match(parts)
         route = methods.get(method)
         if route is None:
             allowed = ", ".join(sorted({*methods, "OPTIONS"}))
@@ -261,14 +279,9 @@ class Table:
                 f"this path takes {allowed}",
                 headers=((b"allow", allowed.encode()),),
             )
-        return Matched(
-            route,
-            tuple(
-                _decoded(got, "id" if at == 6 else "name")
-                for at, (want, got) in enumerate(zip(shape, parts, strict=True))
-                if want is None
-            ),
-        )
+        named = zip(route.path.split("/"), parts, strict=True)
+        found = (_decoded(got, want[1:-1]) for want, got in named if want.startswith("{"))
+        return Matched(route, tuple(found))
 
 
 def _decoded(part: bytes, field: str) -> str:
@@ -277,5 +290,5 @@ def _decoded(part: bytes, field: str) -> str:
     try:
         return unquote_to_bytes(part).decode()
     except UnicodeDecodeError:
-        code = "invalid_name" if field == "name" else ""
+        code = "invalid_name" if field in ("name", "src") else ""
         raise VectorRequestError([(field, "is no UTF-8")], code=code) from None

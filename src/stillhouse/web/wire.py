@@ -71,6 +71,12 @@ class DeleteBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     filter: Metadata | msgspec.UnsetType = msgspec.UNSET
 
 
+class CountBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
+    """What to count: all items when there is no filter."""
+
+    filter: dict[str, Any] | None = None
+
+
 class MergeBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Where to merge to, and how (SPEC V4)."""
 
@@ -85,7 +91,7 @@ class SnapshotBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
 class RestoreBody(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     """Which snapshot to restore, into what: by default the index of that name. One that is there
-    is only given up with ``replace``."""
+    is only given up with ``replace``. ``latest`` is the newest snapshot."""
 
     snapshot: str
     into: str | None = None
@@ -145,6 +151,12 @@ class FoundMany(msgspec.Struct, frozen=True):
     """What several vectors found, in their order."""
 
     results: list[list[FoundItem]]
+
+
+class Count(msgspec.Struct, frozen=True):
+    """How many items there are, or match."""
+
+    count: int
 
 
 class IdPage(msgspec.Struct, frozen=True):

@@ -1,0 +1,73 @@
+"""What every backend refuses, and every way to one, in the same words."""
+
+from __future__ import annotations
+
+import msgspec
+
+from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
+from stillhouse.vectors.values import Floats, IndexSpec
+
+
+def index_not_found(name: str) -> VectorNotFoundError:
+    """There is no such index."""
+    return VectorNotFoundError(f"there is no index {name!r}", code="index_not_found")
+
+
+def item_not_found(name: str, id_: object) -> VectorNotFoundError:
+    """There is no such item."""
+    return VectorNotFoundError(
+        f"there is no item {id_!r} in the index {name!r}", code="item_not_found"
+    )
+
+
+def snapshot_not_found(name: str, snapshot: object) -> VectorNotFoundError:
+    """There is no such snapshot."""
+    return VectorNotFoundError(
+        f"there is no snapshot {snapshot!r} of the index {name!r}", code="snapshot_not_found"
+    )
+
+
+def index_exists(name: str) -> VectorConflictError:
+    """There is an index of that name."""
+    return VectorConflictError(f"there is an index {name!r} already", code="index_exists")
+
+
+def id_twice(id_: str) -> VectorRequestError:
+    """What is to be loaded has an id twice."""
+    return VectorRequestError([("items", f"have the id {id_!r} twice")])
+
+
+def refuse_dimension(spec: IndexSpec, vectors: Floats) -> None:
+    """Raise `VectorConflictError` when an index does not have the dimension of vectors that were
+    checked against one of its name."""
+    if vectors.shape[1] != spec.dimension:
+        raise VectorConflictError(
+            f"the index {spec.name!r} has {spec.dimension:,} dimensions, not {vectors.shape[1]:,}",
+            code="dimension_mismatch",
+        )
+
+
+def refuse_unlike(src: IndexSpec, dest: IndexSpec) -> None:
+    """Raise `VectorConflictError` when two indexes cannot be merged."""
+    for field in ("dimension", "metric"):
+        ours, theirs = getattr(src, field), getattr(dest, field)
+        if ours != theirs:
+            raise VectorConflictError(
+                f"{src.name!r} has {field} {ours}, {dest.name!r} has {theirs}",
+                code=f"{field}_mismatch",
+            )
+
+
+def refuse_other(there: IndexSpec, wanted: IndexSpec) -> None:
+    """Raise `VectorConflictError` when an index is not what somebody wants to create."""
+    for field in ("dimension", "metric", "metadata"):
+        old, new = getattr(there, field), getattr(wanted, field)
+        if old != new:
+            raise VectorConflictError(
+                f"the index {there.name!r} has {field} {_json(old)}, not {_json(new)}",
+                code="index_exists",
+            )
+
+
+def _json(value: object) -> str:
+    return msgspec.json.encode(value).decode()
