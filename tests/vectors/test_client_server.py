@@ -13,8 +13,18 @@ import numpy as np
 import pytest
 
 from stillhouse.errors import VectorError, VectorFailedError, VectorRequestError
-from stillhouse.vectors import Client, Health, Item, Limits, VectorService, VectorStore
+from stillhouse.vectors import (
+    Client,
+    Health,
+    Hit,
+    IndexInfo,
+    Item,
+    Limits,
+    VectorService,
+    VectorStore,
+)
 from stillhouse.vectors.client_link import Retry
+from tests.vectors.backends import BACKENDS, opened
 from tests.vectors.serving import serving
 
 pytest.importorskip("uvicorn", reason="the extra serve is not installed")
@@ -203,6 +213,23 @@ CALLS: dict[str, Call] = {
 }
 
 
+KEEPING: dict[str, Call] = {
+    "keep": lambda s: s.create("kept", 3, metadata={"a": 1}),
+    "keep items": lambda s: s.add("kept", [Item("a", ONE, {"n": 1}), Item("b", ONE, {})]),
+    "snapshot": lambda s: s.snapshot("kept").items,
+    "more": lambda s: s.add("kept", [Item("c", [0, 1, 0])]).inserted,
+    "snapshot again": lambda s: s.snapshot("kept").items,
+    "snapshots": lambda s: [one.items for one in s.snapshots("kept")],
+    "restore over": lambda s: s.restore("kept", "latest"),
+    "restore": lambda s: s.restore("kept", s.snapshots("kept")[0].id, replace=True),
+    "restore as": lambda s: s.restore("kept", "latest", "other"),
+    "remove": lambda s: s.delete_snapshot("kept", "latest"),
+    "kept": lambda s: [s.ids("kept"), s.ids("other"), [one.items for one in s.snapshots("kept")]],
+    "list all": lambda s: s.indexes(),
+}
+"""What needs a place for snapshots."""
+
+
 def _nested(depth: int) -> dict[str, Any]:
     return {"x": _nested(depth - 1)} if depth else {}
 
@@ -211,7 +238,7 @@ def _nots(depth: int) -> dict[str, Any]:
     return {"$not": _nots(depth - 1)} if depth else {"n": 1}
 
 
-def outcome(call: Call, service: VectorService) -> object:
+def outcome(call: Call, service: VectorService, form: Callable[[object], object] = repr) -> object:
     """What a call answers, or the error that it raises, in a form that can be compared."""
     try:
         found = call(service)
@@ -222,7 +249,7 @@ def outcome(call: Call, service: VectorService) -> object:
     if isinstance(found, Item):
         assert isinstance(found.vector, np.ndarray)
         return found.id, found.vector.dtype, found.vector.tobytes(), repr(found.metadata)
-    return repr(found)
+    return form(found)
 
 
 def test_a_client_is_a_store(client: Client) -> None:
@@ -233,6 +260,47 @@ def test_a_client_is_a_store(client: Client) -> None:
         for name, call in CALLS.items()
         if (got := outcome(call, client)) != (wanted := outcome(call, store))
     }
+    assert parted == {}
+
+
+def plain(found: object) -> object:
+    """An outcome without that in which backends differ: sizes, and who of the equally near comes
+    first, or last of all."""
+    if isinstance(found, IndexInfo):
+        return found.name, found.dimension, found.metric, found.metadata, found.count
+    if not isinstance(found, list):
+        return found
+    if not found or not isinstance(found[0], Hit):
+        return [plain(one) for one in found]
+    last = found[-1].score
+    sure = {hit.id: (hit.metadata, hit.vector) for hit in found if abs(hit.score - last) > 1e-4}
+    return [hit.score for hit in found], sure
+
+
+def near(found: object) -> object:
+    """The same; what equals it may differ in the last digits of scores."""
+    if not isinstance(found, list):
+        return plain(found)
+    if not found or not isinstance(found[0], Hit):
+        return [near(one) for one in found]
+    scores, sure = plain(found)  # type: ignore[misc]
+    return pytest.approx(scores, abs=1e-5), sure
+
+
+@pytest.mark.parametrize("backend", [name for name in BACKENDS if name != "memory"])
+def test_every_backend_can_be_served(
+    backend: str, request: pytest.FixtureRequest, tmp_path: Path
+) -> None:
+    """Call by call, a client of each answers what a store in memory does."""
+    wanted = VectorStore("memory:", limits=LIMITS, snapshots=tmp_path / "wanted")
+    with opened(backend, request, tmp_path) as place:
+        served = VectorStore(place.backend, limits=LIMITS, snapshots=tmp_path / "kept")
+        with serving(served) as url, Client(url, limits=LIMITS) as client:
+            parted = {
+                name: (got, right)
+                for name, call in {**CALLS, **KEEPING}.items()
+                if (got := outcome(call, client, plain)) != (right := outcome(call, wanted, near))
+            }
     assert parted == {}
 
 
