@@ -272,8 +272,14 @@ def plain(found: object) -> object:
         return found
     if not found or not isinstance(found[0], Hit):
         return [plain(one) for one in found]
+    return _hits(found)
+
+
+def _hits(found: list[Hit]) -> tuple[list[float], dict[str, object]]:
     last = found[-1].score
-    sure = {hit.id: (hit.metadata, hit.vector) for hit in found if abs(hit.score - last) > 1e-4}
+    sure: dict[str, object] = {
+        hit.id: (hit.metadata, hit.vector) for hit in found if abs(hit.score - last) > 1e-4
+    }
     return [hit.score for hit in found], sure
 
 
@@ -283,7 +289,7 @@ def near(found: object) -> object:
         return plain(found)
     if not found or not isinstance(found[0], Hit):
         return [near(one) for one in found]
-    scores, sure = plain(found)  # type: ignore[misc]
+    scores, sure = _hits(found)
     return pytest.approx(scores, abs=1e-5), sure
 
 
