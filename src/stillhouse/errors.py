@@ -172,6 +172,15 @@ class VectorFailedError(VectorError):
     code = "storage_failed"
 
 
+class VectorRegistryError(VectorError):
+    """Looking up an index failed, for another reason than that there is none."""
+
+    code = "internal"
+
+    def __init__(self, name: str, error: Exception) -> None:
+        super().__init__(f"the index {name!r} could not be looked up: {error}")
+
+
 class VectorBusyError(VectorError):
     """Too much at once, or it took too long: trying again later may help."""
 

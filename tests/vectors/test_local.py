@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import sqlite3
+import threading
 import zlib
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -14,10 +15,12 @@ import pytest
 
 from stillhouse.errors import VectorConflictError, VectorDamagedError, VectorNotFoundError
 from stillhouse.vectors import VectorStore
+from stillhouse.vectors.check import check_folder
+from stillhouse.vectors.filters import OneOf
+from stillhouse.vectors.live import row_check
 from stillhouse.vectors.local import LocalBackend, LocalOptions
 from stillhouse.vectors.search_index import SearchOptions
-from stillhouse.vectors.truth import row_check
-from stillhouse.vectors.values import Batch, IndexSpec
+from stillhouse.vectors.values import Batch, Floats, Include, IndexSpec
 
 _SMALL = LocalOptions(search=SearchOptions(seal_rows=256))
 
@@ -204,6 +207,82 @@ def test_a_row_that_rots_is_not_given_out(tmp_path: Path) -> None:
         with backend.export("docs") as export, pytest.raises(VectorDamagedError):
             list(export.batches)
         assert backend.get("docs", ["00008"]).ids == ["00008"]
+
+
+def rotting(path: Path) -> tuple[LocalBackend, Floats]:
+    """A folder whose one segment has rotted since it was opened: in the metadata of an item, the id
+    of another and the vector of a third."""
+    vectors = np.random.default_rng(1).normal(size=(300, 4)).astype(np.float32)
+    metadata: list[bytes | None] = [b'{"who":"user-%05d"}' % at for at in range(300)]
+    backend = LocalBackend(path, options=LocalOptions(search=SearchOptions(seal_rows=64)))
+    backend.create(IndexSpec("docs", 4, "l2"))
+    backend.add("docs", Batch(names(range(300)), vectors, metadata))
+    backend.settle("docs")
+    (file,) = (path / "segments").rglob("*.seg")
+    data = file.read_bytes()
+    with file.open("r+b") as segment:
+        for old, new in (
+            (b"user-00250", b"user-00251"),
+            (b"0025900260", b"00259\xff0269"),
+            (vectors[270].tobytes(), np.full(4, 50, "<f4").tobytes()),
+        ):
+            segment.seek(data.index(old))
+            segment.write(new)
+    return backend, vectors
+
+
+def test_what_rots_in_a_segment_deletes_nothing(tmp_path: Path) -> None:
+    """Which items a filter deletes is decided by the truth: a segment only finds them."""
+    backend, _ = rotting(tmp_path)
+    assert backend.delete_matching("docs", OneOf(("who",), ("user-00251",))) == 1
+    assert backend.get("docs", names(range(250, 252))).ids == ["00250"]
+    backend.close()
+
+
+def test_what_rots_in_a_segment_is_not_vouched_for_by_the_next(tmp_path: Path) -> None:
+    """Joining and compacting copies rows: what is not as it was written comes from the truth, and
+    the new segment is whole."""
+    backend, vectors = rotting(tmp_path)
+    backend.delete("docs", names(range(100)))  # more than a fifth is dead, so it is compacted
+    backend.settle("docs")
+    everything: frozenset[Include] = frozenset(("metadata", "vector"))
+    for at in (250, 260, 270):
+        (found,) = backend.search("docs", vectors[at : at + 1], 1, None, None, everything)
+        assert found.ids == names(range(at, at + 1))
+        assert found.metadata == [b'{"who":"user-%05d"}' % at]
+    (every,) = backend.search("docs", vectors[:1], 300, None, None, frozenset())
+    assert sorted(every.ids) == names(range(100, 300))
+    backend.close()
+    assert check_folder(tmp_path).problems == []
+
+
+def test_rebuilding_stops_nobody(tmp_path: Path) -> None:
+    """While graphs are built anew writes go on, and what they wrote is in the view after it."""
+    gate, reached = threading.Event(), threading.Event()
+
+    def faults(point: str) -> None:
+        if point == "seal:written" and armed:
+            reached.set()
+            assert gate.wait(30)
+
+    armed = False
+    options = LocalOptions(search=SearchOptions(seal_rows=10_000, faults=faults))
+    backend = LocalBackend(tmp_path, options=options)
+    backend.create(_SPEC)
+    backend.add("docs", batch(range(300)))
+    armed = True
+    rebuilding = threading.Thread(target=backend.rebuild, args=("docs",))
+    rebuilding.start()
+    assert reached.wait(30)
+    backend.add("docs", batch(range(290, 310), value=2.0))
+    backend.delete("docs", names(range(10)))
+    gate.set()
+    rebuilding.join(30)
+    stats = backend.describe("docs")
+    assert (stats.segments, stats.tombstones, stats.tail, stats.count) == (1, 20, 20, 300)
+    (found,) = backend.search("docs", np.ones((1, 4), np.float32), 400, None, None, frozenset())
+    assert sorted(found.ids) == names(range(10, 310))
+    backend.close()
 
 
 def test_numbers_are_never_used_again(tmp_path: Path) -> None:

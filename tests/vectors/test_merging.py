@@ -14,11 +14,14 @@ import numpy as np
 import pytest
 
 from stillhouse.errors import (
+    VectorBusyError,
     VectorConflictError,
     VectorFailedError,
     VectorNotFoundError,
+    VectorRegistryError,
     VectorRequestError,
 )
+from stillhouse.vectors import merging
 from stillhouse.vectors.live import Rows
 from stillhouse.vectors.local import LocalBackend, LocalOptions
 from stillhouse.vectors.registry import Entry, FolderRegistry
@@ -165,21 +168,21 @@ def test_an_index_is_not_merged_into_itself(tmp_path: Path) -> None:
 def test_a_registry_that_fails_ends_it(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, broken: str
 ) -> None:
-    """A failure other than "not found" is logged and goes on to the caller as it is; nothing is
+    """A failure other than "not found" is logged, and told as one of the registry; nothing is
     touched after it, and the store goes on."""
     hook, registry = Hook(), FailingRegistry()
     with backend(tmp_path, hook, registry) as where:
         hook.then = lambda passed: setattr(registry, "broken", broken if passed == 2 else "")
         with (
             caplog.at_level(logging.ERROR),
-            pytest.raises(VectorFailedError, match="registry is out"),
+            pytest.raises(VectorRegistryError, match="registry is out"),
         ):
             merge(where)
         assert f"looking up index '{broken}' failed" in caplog.text
         caplog.clear()
         with (
             caplog.at_level(logging.ERROR),
-            pytest.raises(VectorFailedError, match="registry is out"),
+            pytest.raises(VectorRegistryError, match="registry is out"),
         ):
             merge(where)
         assert f"looking up index '{broken}' failed" in caplog.text
@@ -224,8 +227,8 @@ def test_conflicts_stay_in_the_source(tmp_path: Path) -> None:
 
 
 def test_items_that_come_meanwhile_are_not_lost(tmp_path: Path) -> None:
-    """Those behind the merge's place are brought over too, those before it wait in the source; one
-    that was replaced after it moved is a new item there."""
+    """They wait in the source for the next merge, wherever they stand; one that was replaced after
+    it moved is a new item there."""
     hook = Hook()
 
     def come(passed: int) -> None:
@@ -236,10 +239,60 @@ def test_items_that_come_meanwhile_are_not_lost(tmp_path: Path) -> None:
 
     with backend(tmp_path, hook) as where:
         hook.then = come
-        assert merge(where) == [37, 0, 0, 37, 1]
-        assert where.ids("src") == ["id-005"]
-        assert where.ids("dest") == sorted({*names(range(35)), *names(range(40, 43))} - {"id-030"})
+        assert merge(where) == [34, 0, 0, 34, 4]
+        assert where.ids("src") == ["id-005", *names(range(40, 43))]
+        assert where.ids("dest") == sorted({*names(range(35))} - {"id-030"})
         assert where.get("dest", ["id-005"]).vectors[0, 1] == 1.0
+        hook.then = lambda passed: None
+        assert merge(where) == [3, 0, 1, 3, 1]
+
+
+def test_a_merge_ends_though_others_add(tmp_path: Path) -> None:
+    """Ids that grow, as those of time do, are always ahead of the merge's place."""
+    hook = Hook()
+
+    def grow(passed: int) -> None:
+        first = 100 + passed * 2 * _BATCH
+        where.add("src", items(range(first, first + 2 * _BATCH)))
+        assert passed < 20, "it goes on and on"
+
+    with backend(tmp_path, hook) as where:
+        hook.then = grow
+        done = merge(where)
+        assert (done[0], done[3]) == (35, 35)
+        assert where.ids("dest") == names(range(35))
+
+
+def test_a_busy_writer_is_waited_for_once_something_moved(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """ "Busy" says that nothing was done. A merge that has moved items waits, and when that takes
+    too long it says how far it came; run again it goes on there."""
+    with backend(tmp_path) as where:
+        refusing = {"from": 3, "to": 6}
+        real, calls = where._writer.do, 0
+
+        def do(run: Any, *, sees_all: bool = False) -> Any:
+            nonlocal calls
+            calls += 1
+            if refusing["from"] <= calls < refusing["to"]:
+                raise VectorBusyError("the log is full")
+            return real(run, sees_all=sees_all)
+
+        monkeypatch.setattr(where._writer, "do", do)
+        monkeypatch.setattr(merging, "_AGAIN", 0.0)
+        assert merge(where) == [35, 0, 0, 35, 0]
+        where.add("src", items(range(50, 80)))
+        monkeypatch.setattr(merging, "_PATIENCE", 0.0)
+        calls, refusing = 0, {"from": 3, "to": 1_000}
+        with pytest.raises(VectorFailedError, match="stopped after 10 items: the log is full") as e:
+            merge(where)
+        assert "Run it again" in str(e.value)
+        calls, refusing = 0, {"from": 2, "to": 1_000}
+        with pytest.raises(VectorBusyError):
+            merge(where)
+        refusing = {"from": 0, "to": 0}
+        assert merge(where) == [20, 0, 0, 20, 0]
 
 
 def test_both_ways_at_once_ends(tmp_path: Path) -> None:

@@ -480,16 +480,16 @@ def test_rebuilding_makes_one_segment(tmp_path: Path) -> None:
     broken = True
     before = index.stats()
     with pytest.raises(OSError, match="no space"):
-        index.rebuild(shelf)
+        index.rebuild(shelf, lambda pin: pin())
     assert index.stats() == before
     shelf.holds(index)
     broken = False
-    index.rebuild(shelf)
+    index.rebuild(shelf, lambda pin: pin())
     stats = index.stats()
     assert (stats.segments, stats.tombstones, stats.tail) == (1, 0, 0)
     shelf.holds(index)
     shelf.drop(sorted(shelf.numbers), index)
-    index.rebuild(shelf)
+    index.rebuild(shelf, lambda pin: pin())
     assert index.stats().segments == 0
     shelf.holds(index)
     index.close()

@@ -137,6 +137,27 @@ def test_what_fails_is_logged_once_and_tried_again(caplog: pytest.LogCaptureFixt
     ]
 
 
+def test_a_bug_in_building_ends_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """What nobody thought of is told with where it happened, and tried again like a full disk:
+    nobody waits for ever for a thread that is gone."""
+
+    class Broken(Busy):
+        def tend(self, *, quiet: bool, waited_for: bool = False) -> bool:
+            if not self.calls:
+                self.calls.append((quiet, waited_for))
+                raise LookupError("a bug")
+            return super().tend(quiet=quiet, waited_for=waited_for)
+
+    worker, index = Worker(quiet_seconds=0.01, again_seconds=0.01), Broken()
+    with caplog.at_level(logging.ERROR):
+        worker.tell(index)
+        assert index.done.wait(30)
+    worker.settle(index)
+    worker.close()
+    assert index.pieces == 0
+    assert "LookupError: a bug" in caplog.text
+
+
 def test_what_fails_does_not_hold_up_others() -> None:
     """While one index waits to be tried again, another is tended, and pressing does not help."""
     worker = Worker(quiet_seconds=0.01, again_seconds=3_600)

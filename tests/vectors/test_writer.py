@@ -193,9 +193,8 @@ def test_a_view_that_breaks_ends_the_writing(tmp_path: Path) -> None:
             writer.do(put(2))
 
 
-@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")
 def test_nobody_waits_for_a_writer_that_is_gone(tmp_path: Path) -> None:
-    """A bug in following a commit ends the thread, loudly; whoever writes later is refused at
+    """A bug in following a commit ends the writing, loudly; whoever writes later is refused at
     once."""
 
     def breaks() -> None:
@@ -219,6 +218,29 @@ def test_nobody_waits_for_a_writer_that_is_gone(tmp_path: Path) -> None:
         thread.start()
         thread.join(20)
         assert told
+
+
+@pytest.mark.parametrize("method", ["_size", "_fold"])
+def test_what_breaks_between_two_groups_ends_the_writing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, method: str
+) -> None:
+    """Looking after the log may fail as well: what was acknowledged stays so, and later writes are
+    refused with the reason."""
+
+    def breaks(self: Writer) -> int:
+        raise PermissionError(13, "not any more")
+
+    with writing(tmp_path / "data", limits=WriterLimits(fold_bytes=0)) as (writer, opened):
+        real = Writer._make_room
+        monkeypatch.setattr(Writer, "_make_room", lambda self: None)
+        monkeypatch.setattr(Writer, method, breaks)
+        assert writer.do(put(1)) == 1
+        while writer.failed is None:
+            threading.Event().wait(0.001)
+        with pytest.raises(VectorFailedError, match="not any more"):
+            writer.do(put(2))
+        monkeypatch.setattr(Writer, "_make_room", real)
+        assert 1 in numbers(opened)
 
 
 def test_a_job_that_sees_all_comes_after_the_views(tmp_path: Path) -> None:

@@ -22,7 +22,16 @@ from uvicorn.server import ServerState
 from stillhouse.vectors import Limits, VectorStore
 from stillhouse.vectors.filters import Filter
 from stillhouse.vectors.memory import MemoryBackend
-from stillhouse.vectors.values import Batch, Floats, Health, Hits, Include, MergeResult, OnConflict
+from stillhouse.vectors.values import (
+    Batch,
+    Floats,
+    Health,
+    Hits,
+    Include,
+    IndexSpec,
+    MergeResult,
+    OnConflict,
+)
 from stillhouse.vectors.values import Status as AddStatus
 from stillhouse.web import server
 from stillhouse.web.app import App
@@ -42,6 +51,10 @@ class TroubledBackend(MemoryBackend):
         super().__init__()
         self.before = before
         self.state = Health(True)
+
+    def spec(self, name: str) -> IndexSpec:
+        self.before("spec")
+        return super().spec(name)
 
     def add(self, name: str, batch: Batch) -> list[AddStatus]:
         self.before("add")

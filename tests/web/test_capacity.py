@@ -259,12 +259,23 @@ def test_what_fails_within_is_answered_and_logged(
 
 def test_a_merge_whose_registry_fails_is_500() -> None:
     """SPEC V4: other than 'not found', a failure is answered 500 and logged."""
-    with running(TroubledBackend(raising("merge", VectorFailedError("gone")))) as live:
+    with running(TroubledBackend(lambda method: None)) as live:
         fill(live)
         live.ask("PUT", f"{BASE}/main", {"dimension": 3})
+        live.store.backend.before = raising("spec", VectorFailedError("gone"))  # type: ignore[attr-defined]
         answer = live.post("docs/merge", {"dest": "main"})
         assert (answer.status, answer.code) == (500, "internal")
         assert [line["event"] for line in live.lines()].count("failed") == 1
+
+
+@pytest.mark.parametrize(("code", "status"), [("disk_full", 507), ("storage_failed", 503)])
+def test_a_merge_whose_disk_fails_says_so(code: str, status: int) -> None:
+    """It is answered as an add is: only a failing registry is 500."""
+    with running(TroubledBackend(raising("merge", VectorFailedError("no", code=code)))) as live:
+        fill(live)
+        live.ask("PUT", f"{BASE}/main", {"dimension": 3})
+        answer = live.post("docs/merge", {"dest": "main"})
+        assert (answer.status, answer.code) == (status, code)
 
 
 # ------------------------------------------------------------------------------- bodies

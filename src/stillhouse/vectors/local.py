@@ -26,7 +26,8 @@ import msgspec
 from stillhouse.errors import VectorDamagedError, VectorError, VectorNotFoundError
 from stillhouse.vectors import truth
 from stillhouse.vectors.backend import Export
-from stillhouse.vectors.filters import Filter
+from stillhouse.vectors.checks import decoded
+from stillhouse.vectors.filters import Filter, matches
 from stillhouse.vectors.live import Rows
 from stillhouse.vectors.merging import merge
 from stillhouse.vectors.opening import Opened, open_folder
@@ -34,7 +35,7 @@ from stillhouse.vectors.readers import Readers
 from stillhouse.vectors.refusals import id_twice, index_exists, refuse_dimension, refuse_other
 from stillhouse.vectors.registry import Entry, FolderRegistry, Registry
 from stillhouse.vectors.schema import RESTORE
-from stillhouse.vectors.search_index import SearchIndex, SearchOptions, nothing
+from stillhouse.vectors.search_index import Pinned, SearchIndex, SearchOptions, nothing
 from stillhouse.vectors.values import (
     Batch,
     Floats,
@@ -246,13 +247,25 @@ class LocalBackend:
     def delete_matching(self, name: str, filter_: Filter) -> int:
         def run(transaction: Transaction) -> int:
             entry = self._registry.find(name)
-            seqs = entry.search.select(filter_).tolist()
-            doomed = [(seq, row.check) for seq, row in truth.read(transaction.connection, seqs)]
-            truth.remove(transaction.connection, seqs)
+            doomed = self._matching(transaction, entry, filter_)
+            truth.remove(transaction.connection, [seq for seq, _ in doomed])
             transaction.change(entry, [], doomed)
             return len(doomed)
 
         return self._writer.do(run, sees_all=True)
+
+    def _matching(
+        self, transaction: Transaction, entry: Entry, filter_: Filter
+    ) -> list[tuple[int, int]]:
+        """The versions that a filter matches, with their checksums. Segments find them, but what
+        is to be deleted is decided by the truth."""
+        seqs = entry.search.select(filter_).tolist()
+        found = list(truth.read(transaction.connection, seqs))
+        if not all(_holds(row, filter_) for _, row in found):
+            _log.error("segments of index %r disagree with the truth", entry.spec.name)
+            rows = truth.every(transaction.connection, entry.number)
+            found = [one for one in rows if _holds(one[1], filter_)]
+        return [(seq, row.check) for seq, row in found]
 
     def ids(self, name: str) -> list[str]:
         with self._readers.index(name) as (connection, kept):
@@ -352,14 +365,16 @@ class LocalBackend:
         """Build the segments of one index, or of all, anew from the truth; returns their names."""
         chosen = self._registry.entries() if name is None else [self._registry.find(name)]
         for entry in chosen:
-            self._writer.do(self._rebuilding(entry), sees_all=True)
+            reader = self._readers.truth(entry.number, entry.spec.dimension, None)
+            entry.search.rebuild(reader, self._between_commits)
         return [entry.spec.name for entry in chosen]
 
-    def _rebuilding(self, entry: Entry) -> Callable[[Transaction], None]:
-        # In the writer's turn, so that no version comes or goes between reading and the view.
-        return lambda _: entry.search.rebuild(
-            self._readers.truth(entry.number, entry.spec.dimension, None)
-        )
+    def _between_commits(self, pin: Callable[[], Pinned]) -> Pinned:
+        return self._writer.do(lambda _: pin(), sees_all=True)
+
+
+def _holds(row: truth.Row, filter_: Filter) -> bool:
+    return truth.is_sound(row) and matches(filter_, decoded(row.metadata))
 
 
 def _take(transaction: Transaction, entry: Entry, rows: list[truth.Row]) -> None:

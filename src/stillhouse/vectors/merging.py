@@ -2,26 +2,39 @@
 
 Each batch is one transaction over both indexes: what is brought over and what is cleared from the
 source are on disk together or not at all. Between batches other writes go on. Items that come
-into the source behind the merge's place, by id, are left for the next merge.
+into the source after the merge has begun are left for the next one, so that it ends.
 """
 
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 
-from stillhouse.errors import VectorNotFoundError, VectorRequestError
+from stillhouse.errors import (
+    VectorBusyError,
+    VectorFailedError,
+    VectorNotFoundError,
+    VectorRegistryError,
+    VectorRequestError,
+)
 from stillhouse.vectors import truth
 from stillhouse.vectors.refusals import refuse_unlike
 from stillhouse.vectors.registry import Entry, Registry
 from stillhouse.vectors.values import FailedItem, MergeResult, OnConflict
 from stillhouse.vectors.writer import Transaction, Writer
 
+T = TypeVar("T")
+
 _log = logging.getLogger(__name__)
+
+_PATIENCE: Final = 10.0
+"""Seconds that a merge which has moved something waits for a busy writer."""
+_AGAIN: Final = 0.05
 
 
 class _Plan(NamedTuple):
@@ -33,7 +46,8 @@ class _Plan(NamedTuple):
 
 
 class _Job(NamedTuple):
-    """A merge as it was asked for, between the two indexes that had those names then."""
+    """A merge as it was asked for, between the two indexes that had those names then. Versions
+    from ``until`` on came after it began."""
 
     registry: Registry
     source: Entry
@@ -42,6 +56,7 @@ class _Job(NamedTuple):
     on_conflict: OnConflict
     faults: Callable[[str], None]
     batch: int
+    until: int = 0
 
 
 class _Told(msgspec.Struct):
@@ -85,10 +100,11 @@ def merge(
     refuse_unlike(job.source.spec, job.target.spec)
     if job.source.number == job.target.number:
         raise VectorRequestError([("dest", "is the source itself")], code="merge_into_itself")
+    job = job._replace(until=writer.do(lambda within: within.next_seq))
     so_far = _Told()
     place: str | None = ""
     while place is not None:
-        told, place = writer.do(partial(_move, job=job, place=place))
+        told, place = _do(writer, partial(_move, job=job, place=place), so_far)
         faults("merge:batch")
         so_far = _Told(
             so_far.merged + told.merged,
@@ -99,6 +115,24 @@ def merge(
             so_far.failed + told.failed,
         )
     return MergeResult(src=src, dest=dest, **msgspec.structs.asdict(so_far))
+
+
+def _do(writer: Writer, move: Callable[[Transaction], T], so_far: _Told) -> T:
+    """One batch. "Busy" says that nothing was done, so once something was it is waited for."""
+    until = time.monotonic() + _PATIENCE
+    while True:
+        try:
+            return writer.do(move)
+        except VectorBusyError as error:
+            if not (so_far.merged or so_far.cleared):
+                raise
+            if time.monotonic() > until:
+                raise VectorFailedError(
+                    f"the merge stopped after {so_far.merged:,} items: {error.what}",
+                    where=error.where,
+                    way_out="Run it again: it goes on where it stopped.",
+                ) from error
+            time.sleep(_AGAIN)
 
 
 def _move(transaction: Transaction, job: _Job, place: str) -> tuple[_Told, str | None]:
@@ -112,7 +146,7 @@ def _move(transaction: Transaction, job: _Job, place: str) -> tuple[_Told, str |
                 code="index_not_found",
             )
     told = _Told()
-    rows = truth.after(transaction.connection, job.source.number, place, job.batch)
+    rows = truth.after(transaction.connection, job.source.number, place, job.batch, job.until)
     plan = _decide(transaction, job.target, rows, job.on_conflict, told)
     job.faults("merge:planned")
     _carry_out(transaction, job, plan, told)
@@ -125,9 +159,9 @@ def _find(registry: Registry, name: str) -> Entry:
         return registry.find(name)
     except VectorNotFoundError:
         raise
-    except BaseException:
+    except Exception as error:
         _log.exception("merge: looking up index %r failed; nothing is touched after it", name)
-        raise
+        raise VectorRegistryError(name, error) from error
 
 
 def _decide(

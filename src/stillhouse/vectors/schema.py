@@ -199,9 +199,10 @@ def told(
     )
 
 
-def is_disk_trouble(error: sqlite3.Error) -> bool:
-    """Whether what is in memory may now be ahead of what is on disk, so that the database has to
-    be opened anew. A full disk is no such thing: SQLite took the write back."""
+def is_disk_trouble(error: BaseException) -> bool:
+    """Whether this is SQLite saying that what is in memory may now be ahead of what is on disk,
+    so that the database has to be opened anew. A full disk is no such thing: SQLite took the write
+    back."""
     name = getattr(error, "sqlite_errorname", "") or ""
     return name.startswith((*_DAMAGED, "SQLITE_IOERR", "SQLITE_CANTOPEN", "SQLITE_READONLY"))
 

@@ -24,7 +24,7 @@ from stillhouse.errors import VectorDamagedError
 from stillhouse.storage.disk import make_folders
 from stillhouse.vectors.filters import Filter
 from stillhouse.vectors.graph import Codes, cores
-from stillhouse.vectors.live import Rows, Seqs, TruthReader
+from stillhouse.vectors.live import Checks, Rows, Seqs, TruthReader, joined
 from stillhouse.vectors.manifest import NAME, read_manifest, write_manifest
 from stillhouse.vectors.sealing import Work, next_work
 from stillhouse.vectors.searching import search_view
@@ -38,6 +38,8 @@ from stillhouse.vectors.worker import Worker
 _log = logging.getLogger(__name__)
 
 _BATCH: Final = 2_048
+Pinned = tuple[View, tuple[Seqs, Checks]]
+Between = Callable[[Callable[[], Pinned]], Pinned]
 
 
 def nothing(point: str) -> None:
@@ -69,8 +71,11 @@ class SearchStats(msgspec.Struct, frozen=True, kw_only=True):
 class SearchIndex:
     """See the module. Searches come from any thread, `apply` from one at a time."""
 
-    def __init__(self, folder: Path, spec: IndexSpec, options: SearchOptions) -> None:
+    def __init__(
+        self, folder: Path, spec: IndexSpec, options: SearchOptions, truth: TruthReader
+    ) -> None:
         self._folder = folder
+        self._truth = truth
         self._spec = spec
         self._options = options
         self._worker = options.worker or Worker()
@@ -89,7 +94,7 @@ class SearchIndex:
 
         Raises what the truth raises.
         """
-        index = cls(folder, spec, options)
+        index = cls(folder, spec, options, truth)
         seqs, checks = truth.versions()
         parts = []
         covered = np.zeros(len(seqs), np.bool_)
@@ -200,24 +205,21 @@ class SearchIndex:
         """Seal and join all that is worth it, and come back when it is done."""
         self._worker.settle(self)
 
-    def rebuild(self, truth: TruthReader) -> None:
-        """Throw the segments away and build one of all rows. The caller keeps commits away.
+    def rebuild(self, truth: TruthReader, between_commits: Between) -> None:
+        """Throw the segments away and build one of all rows that ``truth`` has, beside the traffic.
+        ``between_commits`` runs what it is given while the view has all that the truth has.
 
         Raises `OSError` or what the truth raises; the index is then as it was.
         """
         with self._worker.alone(self):
-            seqs, _ = truth.versions()
+            view, (seqs, _) = between_commits(lambda: (self._view, truth.versions()))
             new = None
             if len(seqs):
-                new = self._written(truth.rows(seqs), int(seqs[0]), int(seqs[-1]), cores())
-                if new is None:  # The store is being closed.
+                rows = truth.rows(seqs)  # Those that are deleted meanwhile are left out.
+                new = self._written(rows, int(seqs[0]), int(seqs[-1]), cores())
+                if self._stopped():
                     return
-            with self._lock:
-                parts = () if new is None else (Part(new, new.count),)
-                empty = Tail(self._spec.metric, self._spec.dimension)
-                self._view = View(parts, Part(empty, 0))
-                self._behind = True
-            self._follow()
+            self._swap(view, Work(tuple(range(len(view.segments))), True), new)
 
     def close(self) -> None:
         """Stop background work on this index. Calling it again does nothing."""
@@ -246,11 +248,15 @@ class SearchIndex:
                 new.path.unlink(missing_ok=True)
             return False
         self._options.faults("seal:built")
+        self._swap(view, work, new)
+        return True
+
+    def _swap(self, then: View, work: Work, new: Segment | None) -> None:
+        """Put a new segment in the place of what it was made of, then tell the manifest."""
         with self._lock:
-            self._view = self._swapped(self._view, view, work, new)
+            self._view = self._swapped(self._view, then, work, new)
             self._behind = True
         self._follow()
-        return True
 
     def _stopped(self) -> bool:
         return self._closed or self._worker.closing
@@ -265,10 +271,27 @@ class SearchIndex:
         owner = np.repeat(np.arange(len(where)), [len(at) for at in where])[order]
         positions = np.concatenate(where)[order]
         batches = (
-            _gathered(taken, owner[start : start + _BATCH], positions[start : start + _BATCH])
+            self._as_written(
+                _gathered(taken, owner[start : start + _BATCH], positions[start : start + _BATCH])
+            )
             for start in range(0, len(order), _BATCH)
         )
         return self._written(batches, int(seqs[order[0]]), int(seqs[order[-1]]), threads)
+
+    def _as_written(self, rows: Rows) -> Rows:
+        """Rows for a new segment, which will vouch for them: those that rotted in the file of an
+        old one since it was opened come from the truth. What is there no more is left out."""
+        changed = rows.changed()
+        if not changed:
+            return rows
+        _log.error(
+            "%d rows of segments in %s are not as they were written; the truth has them",
+            len(changed),
+            self._folder,
+        )
+        seqs = rows.seqs[changed]
+        whole = rows.without(changed)
+        return joined([whole, *self._truth.rows(seqs)])
 
     def _written(
         self, batches: Iterable[Rows], first: int, last: int, threads: int
@@ -339,16 +362,4 @@ def _gathered(parts: list[Part], owner: Any, positions: Any) -> Rows:
         mine = positions[owner == at]
         if len(mine):
             pieces.append(part.rows.rows(mine))
-    if len(pieces) == 1:
-        return pieces[0]
-    seqs = np.concatenate([piece.seqs for piece in pieces])
-    order = np.argsort(seqs, kind="stable")
-    ids = [id_ for piece in pieces for id_ in piece.ids]
-    metadata = [one for piece in pieces for one in piece.metadata]
-    return Rows(
-        seqs[order],
-        np.concatenate([piece.checks for piece in pieces])[order],
-        [ids[at] for at in order],
-        np.concatenate([piece.vectors for piece in pieces])[order],
-        [metadata[at] for at in order],
-    )
+    return joined(pieces)

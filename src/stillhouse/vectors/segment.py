@@ -192,14 +192,15 @@ class Segment:
         return chosen
 
     def rows(self, positions: npt.NDArray[np.int64]) -> Rows:
-        """Rows at positions."""
+        """Rows at positions, as the file has them now: `Rows.changed` tells what rotted since it
+        was opened."""
         starts = self._id_starts.take(positions).tolist()
         stops = self._id_starts.take(positions + 1).tolist()
         return Rows(
             self.seqs[positions],
             self.checks[positions],
             [
-                self._text(self._ids_offset, start, stop).decode()
+                self._text(self._ids_offset, start, stop).decode(errors="replace")
                 for start, stop in zip(starts, stops, strict=True)
             ],
             self.vectors[positions],
@@ -219,7 +220,8 @@ class Building(NamedTuple):
 
 
 def write_rows(path: Path, batches: Iterable[Rows], how: Building) -> Segment | None:
-    """A new segment of rows, by ascending number; None when it was stopped meanwhile.
+    """A new segment of rows, by ascending number; None when there are none, or when it was stopped
+    meanwhile.
 
     Memory: the graph, the rows' ids and numbers, and one batch; vectors go to the file first and
     are read from there. Raises `OSError`; nothing is left then.
@@ -229,7 +231,7 @@ def write_rows(path: Path, batches: Iterable[Rows], how: Building) -> Segment | 
         with tempfile.TemporaryFile(dir=path.parent) as spool:
             rows = _Columns(how.spec, spool)
             writer.section("vectors", rows.vectors(batches, how.stopped))
-            if how.stopped():
+            if how.stopped() or not rows.count:
                 writer.abandon()
                 return None
             vectors = writer.written("vectors").view("<f4").reshape(-1, how.spec.dimension)
@@ -256,6 +258,7 @@ class _Columns:
     def __init__(self, spec: IndexSpec, spool: IO[bytes]) -> None:
         self._metric: Metric = spec.metric
         self._spool = spool
+        self.count = 0
         self.inverted: list[Floats] = []
         self._seqs: list[Seqs] = []
         self._checks: list[Checks] = []
@@ -269,6 +272,7 @@ class _Columns:
                 return
             vectors = np.ascontiguousarray(rows.vectors, "<f4")
             yield vectors.reshape(-1).view(np.uint8).data
+            self.count += len(vectors)
             if self._metric == "cosine":
                 self.inverted.append(lengths_inverted("cosine", vectors))
             self._seqs.append(rows.seqs)

@@ -11,6 +11,7 @@ A store is safe to use from many threads. It keeps nothing itself.
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from types import TracebackType
@@ -19,7 +20,7 @@ from typing import TYPE_CHECKING, Any, get_args, overload
 import numpy as np
 from msgspec import UNSET
 
-from stillhouse.errors import VectorNotFoundError, VectorRequestError
+from stillhouse.errors import VectorNotFoundError, VectorRegistryError, VectorRequestError
 from stillhouse.vectors import checks
 from stillhouse.vectors.backend import Backend
 from stillhouse.vectors.filters import Filter, parse_filter
@@ -48,6 +49,8 @@ from stillhouse.vectors.values import (
 
 if TYPE_CHECKING:
     from stillhouse.vectors.snapshots import Snapshots
+
+_log = logging.getLogger(__name__)
 
 
 class VectorStore:
@@ -277,14 +280,24 @@ class VectorStore:
         """Bring the items of ``src`` into ``dest`` (SPEC V4). What is there already is skipped,
         so that it can be run again; with ``clear_source`` what dest took or already holds the
         same is deleted from the source. Interrupted anywhere, nothing is lost from both."""
-        source = self.backend.spec(self._name(src, "src"))
+        source = self._looked_up(self._name(src, "src"))
         if self._name(dest, "dest") == src:
             raise VectorRequestError([("dest", "is the source itself")], code="merge_into_itself")
         if on_conflict not in get_args(OnConflict):
             raise VectorRequestError([("on_conflict", "must be skip or replace")])
-        target = self.backend.spec(dest)
+        target = self._looked_up(dest)
         refuse_unlike(source, target)
         return self.backend.merge(src, dest, clear_source=clear_source, on_conflict=on_conflict)
+
+    def _looked_up(self, name: str) -> IndexSpec:
+        """What an index of a merge is. Raises `VectorRegistryError` when that cannot be said."""
+        try:
+            return self.backend.spec(name)
+        except VectorNotFoundError:
+            raise
+        except Exception as error:
+            _log.exception("merge: looking up index %r failed; nothing is touched", name)
+            raise VectorRegistryError(name, error) from error
 
     # ---------------------------------------------------------- snapshots and envelopes
 

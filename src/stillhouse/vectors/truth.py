@@ -17,13 +17,14 @@ import numpy as np
 
 from stillhouse.errors import VectorDamagedError
 from stillhouse.vectors.checks import decoded
-from stillhouse.vectors.live import Checks, Rows, Seqs
+from stillhouse.vectors.live import Checks, Rows, Seqs, row_check
 from stillhouse.vectors.schema import RESTORE, state_check
 from stillhouse.vectors.values import Batch, IndexSpec
 
 _CHUNK: Final = 500
 """Values in one statement; SQLite's least limit is 999."""
 _TOLD: Final = 3
+_MOST_SEQ: Final = 2**63 - 1
 _SUMS: Final = 2**64
 
 
@@ -43,13 +44,6 @@ class Kept(NamedTuple):
     spec: IndexSpec
     items: int
     digest: int
-
-
-def row_check(id_: str, vector: bytes, metadata: bytes | None) -> int:
-    """The CRC-32 of an item: its id, a zero byte, its vector, and its metadata after a one, or a
-    zero where there is none."""
-    check = zlib.crc32(vector, zlib.crc32(id_.encode() + b"\0"))
-    return zlib.crc32(b"\0", check) if metadata is None else zlib.crc32(b"\1" + metadata, check)
 
 
 def rows_of(batch: Batch) -> list[Row]:
@@ -211,17 +205,26 @@ def read(connection: sqlite3.Connection, seqs: Sequence[int]) -> Iterator[tuple[
 
 
 def after(
-    connection: sqlite3.Connection, index: int, id_: str, limit: int
+    connection: sqlite3.Connection, index: int, id_: str, limit: int, before: int = _MOST_SEQ
 ) -> list[tuple[int, Row]]:
-    """The next items by id after one, by code point."""
+    """The next items by id after one, by code point: those whose version is older than
+    ``before``."""
     return [
         (seq, Row(*rest))
         for seq, *rest in connection.execute(
             "SELECT seq, id, vector, metadata, row_check FROM items "
-            "WHERE index_number = ? AND id > ? ORDER BY id LIMIT ?",
-            (index, id_, limit),
+            "WHERE index_number = ? AND id > ? AND seq < ? ORDER BY id LIMIT ?",
+            (index, id_, before, limit),
         )
     ]
+
+
+def every(connection: sqlite3.Connection, index: int) -> Iterator[tuple[int, Row]]:
+    """Every version of an index, for reading to the end before anything is written."""
+    for seq, *rest in connection.execute(
+        "SELECT seq, id, vector, metadata, row_check FROM items WHERE index_number = ?", (index,)
+    ):
+        yield seq, Row(*rest)
 
 
 def ids(connection: sqlite3.Connection, index: int) -> list[str]:

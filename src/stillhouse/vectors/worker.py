@@ -18,7 +18,7 @@ from stillhouse.errors import StillhouseError
 _log = logging.getLogger(__name__)
 
 _FAILURES: Final = (OSError, StillhouseError, MemoryError, RuntimeError)
-"""What a full disk, a full memory or faiss may raise."""
+"""What a full disk, a full memory or faiss may raise; anything else is a mistake of ours."""
 
 
 class Tended(Protocol):
@@ -132,7 +132,9 @@ class Worker:
                 due = self._due.get(index)
             try:
                 worked = index.tend(quiet=quiet)
-            except _FAILURES as error:
+            except Exception as error:
+                if not isinstance(error, _FAILURES):
+                    _log.exception("building segments met what it does not know")
                 self._ended(index, error)
             else:
                 self._ended(index, None)

@@ -34,6 +34,7 @@ from stillhouse.vectors.live import Rows
 from stillhouse.vectors.mark import Mark
 from stillhouse.vectors.registry import Entry
 from stillhouse.vectors.schema import BUSY_SECONDS, is_disk_trouble, told
+from stillhouse.vectors.write_errors import again, broken, in_words
 
 T = TypeVar("T")
 
@@ -74,6 +75,11 @@ class Transaction:
     def wrote(self) -> bool:
         """Whether there is anything to commit."""
         return self.connection.total_changes != self._changes
+
+    @property
+    def next_seq(self) -> int:
+        """The number that the next version gets: greater than that of any there is."""
+        return self._state.next_seq
 
     def next_index(self) -> int:
         """A number that no index ever had."""
@@ -210,7 +216,7 @@ class Writer:
 
     def _refuse(self) -> None:
         if self._failed is not None:
-            raise _again(self._failed)
+            raise again(self._failed)
         if self._closing:
             raise VectorFailedError("the store is closed", where=str(self._path.parent))
 
@@ -228,6 +234,11 @@ class Writer:
                     self._group()
                     if self._size() - self._folded >= self._limits.fold_bytes:
                         self._fold()
+            except BaseException as error:
+                # Without this thread nobody would be answered again, nor told why.
+                _log.exception("the writer met what it does not know")
+                if self._failed is None:
+                    self._stop(broken(error, self._path))
             finally:
                 if self._failed is not None:
                     self._refuse_waiting(self._failed)
@@ -237,7 +248,7 @@ class Writer:
             waiting = list(self._waiting)
             self._waiting.clear()
         for job in waiting:
-            job.future.set_exception(_again(failed))
+            job.future.set_exception(again(failed))
 
     def _next(self, first: bool) -> _Job[Any] | None:
         with self._bell:
@@ -281,9 +292,9 @@ class Writer:
             if not self._connection.in_transaction:
                 raise  # SQLite gave up the whole transaction, with the jobs before this one.
             transaction.roll_back(begun)
-            if isinstance(error, VectorDamagedError) or _is_disk_trouble(error):
+            if isinstance(error, VectorDamagedError) or is_disk_trouble(error):
                 raise
-            job.future.set_exception(_words(error, self._path))
+            job.future.set_exception(in_words(error, self._path))
         else:
             transaction.keep()
             done.append((job, result))
@@ -304,10 +315,10 @@ class Writer:
         # SQLite takes back what finds no room, and a busy store has done nothing. Whatever else
         # happened, and whatever happened behind a commit, memory may be ahead of the disk.
         mild = isinstance(error, sqlite3.Error | VectorBusyError) and not committed
-        fatal = not mild or _is_disk_trouble(error)
-        words = _words(error, self._path)
+        fatal = not mild or is_disk_trouble(error)
+        words = in_words(error, self._path)
         if not isinstance(words, VectorError):
-            words = _broken(error, self._path)
+            words = broken(error, self._path)
         if self._connection.in_transaction:
             try:
                 self._connection.execute("ROLLBACK")
@@ -352,8 +363,10 @@ class Writer:
         self._faults("fold:before")
         try:
             self._connection.execute(f"PRAGMA busy_timeout = {int(_FOLD_WAIT * 1000)}")
-            self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
-            self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
+            try:
+                self._connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+            finally:
+                self._connection.execute(f"PRAGMA busy_timeout = {int(BUSY_SECONDS * 1000)}")
         except sqlite3.Error as error:
             words = told(error, self._path)
             if is_disk_trouble(error):
@@ -362,37 +375,3 @@ class Writer:
                 _log.warning("the write-ahead log was not folded into the database: %s", words)
         self._folded = self._size()
         self._faults("fold:after")
-
-
-def _is_disk_trouble(error: BaseException) -> bool:
-    return isinstance(error, sqlite3.Error) and is_disk_trouble(error)
-
-
-def _words(error: BaseException, path: Path) -> BaseException:
-    """An error as callers get it: what SQLite and the system say in words, others as they are."""
-    if isinstance(error, sqlite3.Error):
-        return told(error, path)
-    if isinstance(error, OSError):
-        return VectorFailedError(
-            f"the disk fails: {error.strerror or error}",
-            where=str(error.filename or path.parent),
-            way_out="See to the disk, then open the store again.",
-        )
-    return error
-
-
-def _broken(error: BaseException, path: Path) -> VectorFailedError:
-    return VectorFailedError(
-        f"a write broke off ({type(error).__name__}: {error})",
-        where=str(path.parent),
-        way_out="Open the store again.",
-    )
-
-
-def _again(failed: VectorError) -> VectorFailedError:
-    """The same refusal for another caller: an error object belongs to one raise."""
-    return VectorFailedError(
-        f"nothing is acknowledged since this happened: {failed.what}",
-        where=failed.where,
-        way_out="Open the store again.",
-    )

@@ -13,7 +13,6 @@ from typing import Any, Final
 import msgspec
 
 from stillhouse.errors import (
-    VectorError,
     VectorFailedError,
     VectorLimitError,
     VectorRequestError,
@@ -206,24 +205,15 @@ async def ids(service: Service, call: Call) -> Reply:
 # -------------------------------------------------------------- merging and snapshots
 
 
-class RegistryError(VectorError):
-    """The store failed in a merge: SPEC V4 has that answered with 500."""
-
-    code = "internal"
-
-
 async def merge(service: Service, call: Call) -> Reply:
     """POST …/merge"""
     src = check_name(call.values[0], service.limits, "src")
     body: wire.MergeBody = await _read(service, call, _merge)
-    try:
-        done = await service.long.run(
-            lambda: service.store.merge(
-                src, body.dest, clear_source=body.clear_source, on_conflict=body.on_conflict
-            )
+    done = await service.long.run(
+        lambda: service.store.merge(
+            src, body.dest, clear_source=body.clear_source, on_conflict=body.on_conflict
         )
-    except VectorFailedError as error:
-        raise RegistryError(str(error)) from error
+    )
     service.metrics.merged.inc(done.merged)
     return _ok(done)
 
