@@ -24,6 +24,7 @@ from tests.crash.vector_life import (
     replay,
     state_of,
 )
+from tests.crash.vector_opening import Opening
 
 pytestmark = [
     pytest.mark.crash,
@@ -131,6 +132,21 @@ def test_killed_at_a_named_point(tmp_path: Path, fork: Fork, point: str) -> None
     )
     assert fork(life) == -signal.SIGKILL
     look(life, {})
+
+
+@pytest.mark.parametrize("times", [60, pytest.param(1_500, marks=pytest.mark.soak)])
+def test_killed_while_a_folder_is_made(tmp_path: Path, times: int) -> None:
+    """Whenever the first opening is killed, the next one makes the folder: nothing was acknowledged
+    in it, so nothing can be missing."""
+    chance = random.Random(times)
+    with forking("tests.crash.vector_opening", OMP_NUM_THREADS="1") as opening:
+        for number in range(times):
+            folder = tmp_path / str(number)
+            asked = Opening(str(folder), chance.uniform(0.0005, 0.04))
+            assert opening(asked) == -signal.SIGKILL
+            backend = LocalBackend(folder)
+            assert backend.names() == []
+            backend.close()
 
 
 def test_a_life_that_nobody_ends(tmp_path: Path, fork: Fork) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import shutil
 import sqlite3
@@ -15,6 +16,7 @@ import pytest
 
 from stillhouse.errors import VectorDamagedError, VectorFailedError, VectorLockedError
 from stillhouse.vectors import schema, truth
+from stillhouse.vectors.check import check_folder
 from stillhouse.vectors.local import LocalBackend
 from stillhouse.vectors.mark import Mark, acknowledged
 from stillhouse.vectors.opening import open_folder
@@ -123,6 +125,99 @@ def test_a_folder_whose_making_broke_off_is_made_anew(tmp_path: Path) -> None:
     backend = LocalBackend(tmp_path)
     assert backend.names() == []
     backend.close()
+
+
+def test_a_database_whose_making_broke_off_is_made_anew(tmp_path: Path) -> None:
+    """What SQLite had begun is undone by the journal that lies beside it."""
+    making = tmp_path / "making"
+    making.mkdir()
+    connection = sqlite3.connect(making / "truth.db", isolation_level=None)
+    connection.execute("PRAGMA cache_size = 1")
+    connection.execute("BEGIN")
+    connection.execute("CREATE TABLE state (some BLOB)")
+    connection.execute("INSERT INTO state VALUES (zeroblob(1000000))")
+    folder = shutil.copytree(making, tmp_path / "died")
+    connection.close()
+    assert sorted(os.listdir(folder)) == ["truth.db", "truth.db-journal"]
+    for _ in range(2):
+        backend = LocalBackend(folder)
+        assert backend.names() == []
+        backend.close()
+
+
+@pytest.mark.parametrize("number", [0, 1])
+def test_a_mark_is_made_whole_or_not_at_all(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int
+) -> None:
+    """A disk that is full, or one that cannot sync, when a folder is made leaves one that can be
+    opened."""
+    real = os.fsync
+
+    def refuse(handle: int) -> None:
+        if ".new" in os.readlink(f"/proc/self/fd/{handle}"):
+            raise OSError([errno.ENOSPC, errno.EIO][number], "no")
+        real(handle)
+
+    monkeypatch.setattr(os, "fsync", refuse)
+    with pytest.raises(VectorFailedError):
+        LocalBackend(tmp_path)
+    assert not (tmp_path / "acked").exists()
+    monkeypatch.undo()
+    LocalBackend(tmp_path).close()
+
+
+FIXTURES = Path(__file__).parent.parent / "fixtures" / "vectors"
+
+
+def kept_items(folder: Path) -> dict[str, list[object]]:
+    """Everything in a folder: ids, vectors and metadata by index, and what searching finds."""
+    backend = LocalBackend(folder)
+    found: dict[str, list[object]] = {}
+    for name in backend.names():
+        with backend.export(name) as export:
+            batches = list(export.batches)
+        asked = batches[0].vectors[:1]
+        (hits,) = backend.search(name, asked, 3, None, None, frozenset())
+        found[name] = [(one.ids, one.vectors.tolist(), one.metadata) for one in batches] + [
+            hits.ids[0],
+            export.spec,
+        ]
+    backend.close()
+    return found
+
+
+def test_a_folder_of_version_1_is_read(tmp_path: Path) -> None:
+    """What the first version wrote is read by every later one."""
+    folder = shutil.copytree(FIXTURES / "folder.v1", tmp_path / "data")
+    vectors = np.arange(1, 41, dtype=np.float32).reshape(10, 4).tolist()
+    assert kept_items(folder) == {
+        name: [
+            ([f"{name}-{at}" for at in range(10)], vectors, [b"{}"] * 10),
+            f"{name}-0",
+            IndexSpec(name, 4),
+        ]
+        for name in ("docs", "other")
+    }
+
+
+def test_an_older_folder_is_brought_up_to_this_version(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Steps that came later are done on what is there, once it is seen to be of its version."""
+    before = kept_items(filled(tmp_path / "data"))
+    damaged = shutil.copytree(tmp_path / "data", tmp_path / "damaged")
+    edit(damaged, "UPDATE sqlite_schema SET sql = sql || ' ' WHERE name = 'items_by_id'")
+    later = "CREATE INDEX items_by_index ON items (index_number, seq)"
+    monkeypatch.setattr(schema, "_MIGRATIONS", (*schema._MIGRATIONS, later))
+    monkeypatch.setattr(schema, "VERSION", schema.VERSION + 1)
+    assert check_folder(tmp_path / "data").problems == []
+    for _ in range(2):
+        assert kept_items(tmp_path / "data") == before
+    connection = sqlite3.connect(tmp_path / "data" / "truth.db")
+    assert connection.execute("PRAGMA user_version").fetchone() == (schema.VERSION,)
+    connection.close()
+    with pytest.raises(VectorDamagedError, match="tables are not as they were made"):
+        LocalBackend(damaged)
 
 
 # ---------------------------------------------------------------------------- the damage

@@ -22,6 +22,8 @@ _SLOT: Final = struct.Struct("<8sQI")
 _MAGIC: Final = b"SHmark1\0"
 _APART: Final = 4096
 _PLACES: Final = (0, _APART)
+NEW: Final = ".new"
+"""How the name of a mark ends that is being made."""
 
 
 class Mark:
@@ -30,19 +32,16 @@ class Mark:
     def __init__(self, path: Path, commit: int) -> None:
         """Open the file, which is made when it is missing, and have it tell of ``commit``: in
         both slots, so that neither is old or torn."""
-        made = not path.exists()
-        self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        if not path.exists():
+            _make(path, commit)
+        self._handle = os.open(path, os.O_RDWR | os.O_CLOEXEC)
         self._slot = 0
         try:
             slots = _read(path)
             if slots[0] == commit:
                 self._slot = 1  # The one that tells is overwritten last.
-            if made:
-                os.pwrite(self._handle, bytes(2 * _APART), 0)
             for _ in _PLACES:
                 self.write(commit)
-            if made:
-                sync_folder(str(path.parent))
         except BaseException:
             os.close(self._handle)
             raise
@@ -56,6 +55,18 @@ class Mark:
     def close(self) -> None:
         """Close the file."""
         os.close(self._handle)
+
+
+def _make(path: Path, commit: int) -> None:
+    """Make the file whole or not at all: half of it would tell of nothing, and be refused."""
+    draft = path.with_name(path.name + NEW)
+    data = _packed(commit).ljust(_APART, b"\0")
+    with draft.open("wb") as file:
+        file.write(data * len(_PLACES))
+        file.flush()
+        os.fsync(file.fileno())
+    draft.replace(path)
+    sync_folder(str(path.parent))
 
 
 def acknowledged(path: Path) -> int | None:

@@ -19,14 +19,34 @@ from stillhouse.errors import VectorDamagedError, VectorError, VectorFailedError
 from stillhouse.storage.disk import make_folders, sync_folder
 from stillhouse.vectors import truth
 from stillhouse.vectors.folder_lock import FolderLock
-from stillhouse.vectors.mark import Mark
+from stillhouse.vectors.mark import NEW, Mark
 from stillhouse.vectors.readers import Readers
 from stillhouse.vectors.schema import connect, migrate, told
-from stillhouse.vectors.verifying import MARK, TRUTH, Problem, Verified, is_new, verify
+from stillhouse.vectors.verifying import (
+    JOURNAL,
+    MARK,
+    TRUTH,
+    Problem,
+    Verified,
+    is_new,
+    is_older,
+    verify,
+)
 
 _LOCK: Final = "lock"
 _OURS: Final = frozenset(
-    {_LOCK, MARK, TRUTH, f"{TRUTH}-wal", f"{TRUTH}-shm", "segments", "snapshots", "lost+found"}
+    {
+        _LOCK,
+        MARK,
+        f"{MARK}{NEW}",
+        TRUTH,
+        f"{TRUTH}-wal",
+        f"{TRUTH}-shm",
+        JOURNAL,
+        "segments",
+        "snapshots",
+        "lost+found",
+    }
 )
 _TOLD: Final = 3
 _EMPTY: Final = Verified(0, None, [], {}, [])
@@ -107,7 +127,13 @@ def said(folder: Path) -> Iterator[None]:
 
 def _open(folder: Path, lock: FolderLock) -> Opened:
     path = folder / TRUTH
-    found = _EMPTY if is_new(folder) else verify(folder)
+    if not (folder / MARK).exists() and (folder / JOURNAL).exists():
+        # A process died as it made the database: whoever opens it to write undoes what was begun.
+        connect(path, "write").close()
+    new = is_new(folder)
+    if not new and is_older(folder):
+        _migrate(path)
+    found = _EMPTY if new else verify(folder)
     if found.problems:
         raise _damaged(found.problems)
     connection = connect(path, "write")
@@ -126,6 +152,15 @@ def _open(folder: Path, lock: FolderLock) -> Opened:
     leftovers = [kept.number for kept in found.indexes if not kept.spec.name]
     live = {kept.number: found.live[kept.number] for kept in named if kept.number in found.live}
     return Opened(path, lock, connection, mark, Readers(path), named, live, leftovers)
+
+
+def _migrate(path: Path) -> None:
+    """Bring an older database to this version; what it holds is looked at afterwards."""
+    connection = connect(path, "write")
+    try:
+        migrate(connection, path)
+    finally:
+        connection.close()
 
 
 def _damaged(problems: list[Problem]) -> VectorError:

@@ -131,15 +131,15 @@ def migrate(connection: sqlite3.Connection, path: Path) -> None:
         _step(connection, number)
 
 
-def layout_problem(connection: sqlite3.Connection, path: Path) -> str:
-    """How a database of this version differs from what `migrate` makes; empty when it does not.
+def layout_problem(connection: sqlite3.Connection, path: Path, version: int) -> str:
+    """How a database of a version differs from what `migrate` made then; empty when it does not.
     A damaged definition may well be one that SQLite takes."""
     with path.open("rb") as file:
         if file.read(20)[18:] != _WAL_FORMAT:
             return "its first page is not as it was written"
     fresh = sqlite3.connect(":memory:", isolation_level=None)
     try:
-        for number in range(VERSION):
+        for number in range(version):
             _step(fresh, number)
         wanted, found = _definitions(fresh), _definitions(connection)
     finally:

@@ -11,11 +11,10 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 from stillhouse.errors import VectorDamagedError
-from stillhouse.vectors import truth
+from stillhouse.vectors import schema, truth
 from stillhouse.vectors.mark import acknowledged
 from stillhouse.vectors.schema import (
     RESTORE,
-    VERSION,
     connect,
     is_elsewhere,
     layout_problem,
@@ -23,6 +22,8 @@ from stillhouse.vectors.schema import (
 )
 
 TRUTH: Final = "truth.db"
+JOURNAL: Final = f"{TRUTH}-journal"
+"""What SQLite undoes a change by before there is a write-ahead log: only while it makes one."""
 MARK: Final = "acked"
 
 
@@ -51,7 +52,7 @@ def is_new(folder: Path) -> bool:
     path = folder / TRUTH
     if (folder / MARK).exists():
         return False
-    if not path.exists() or not path.stat().st_size:
+    if not path.exists() or not path.stat().st_size or (folder / JOURNAL).exists():
         return True
     connection = connect(path, "verify")
     try:
@@ -60,8 +61,26 @@ def is_new(folder: Path) -> bool:
         connection.close()
 
 
+def is_older(folder: Path) -> bool:
+    """Whether the truth is of an older version than this program's, and of its layout. Raises as
+    `verify`."""
+    path = folder / TRUTH
+    if not path.exists():
+        return False
+    connection = connect(path, "verify")
+    try:
+        version = version_of(connection, path)
+        if not 0 < version < schema.VERSION:
+            return False
+        if problem := layout_problem(connection, path, version):
+            raise VectorDamagedError(problem, where=str(path), way_out=RESTORE)
+        return True
+    finally:
+        connection.close()
+
+
 def verify(folder: Path) -> Verified:
-    """Look at everything in a folder that `is_new` does not call new.
+    """Look at everything in a folder that `is_new` does not call new, nor `is_older` older.
 
     Raises `VectorDamagedError` where the damage leaves nothing to look at, or the database is of
     another version; `sqlite3.Error` where the disk does not give the file.
@@ -83,9 +102,10 @@ def verify(folder: Path) -> Verified:
 def _verified(path: Path, acked: int | None, folder: Path) -> Verified:
     connection = connect(path, "verify")
     try:
-        if version_of(connection, path) != VERSION:
+        version = version_of(connection, path)
+        if not version:
             raise VectorDamagedError("the database is empty", where=str(path), way_out=RESTORE)
-        if problem := layout_problem(connection, path):
+        if problem := layout_problem(connection, path, version):
             raise VectorDamagedError(problem, where=str(path), way_out=RESTORE)
         connection.execute("BEGIN")
         state = truth.get_state(connection, path)
