@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import zlib
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -12,7 +11,7 @@ import numpy as np
 
 from stillhouse.vectors.distances import better_first, scores
 from stillhouse.vectors.filters import Filter, matches
-from stillhouse.vectors.live import Checks, Rows, Seqs
+from stillhouse.vectors.live import Checks, Rows, Seqs, row_check
 from stillhouse.vectors.search_index import SearchIndex, SearchOptions
 from stillhouse.vectors.values import Floats, Hits, Include, IndexSpec, Metric
 from stillhouse.vectors.worker import Tended, Worker
@@ -29,9 +28,7 @@ class Kept(NamedTuple):
 
     @property
     def check(self) -> int:
-        return zlib.crc32(
-            repr((self.id, self.metadata)).encode(), zlib.crc32(self.vector.tobytes())
-        )
+        return row_check(self.id, self.vector.astype("<f4").tobytes(), self.metadata)
 
 
 class Shelf:

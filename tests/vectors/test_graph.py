@@ -64,7 +64,7 @@ def test_a_scan_of_codes_finds_the_nearest_of_some_rows(metric: Metric, codes: C
 
 
 def _is_whole(graph: Graph) -> bool:
-    return graph._whole
+    return graph._wholes is not None
 
 
 @pytest.mark.parametrize(("metric", "whole"), [("cosine", True), ("ip", True), ("l2", False)])
@@ -96,9 +96,20 @@ def test_queries_of_any_length_are_on_one_scale(scale: float) -> None:
     several = graph.nearest(asked, 18, BEAM)
     one_by_one = [graph.nearest(asked[at : at + 1], 18, BEAM) for at in range(len(asked))]
     np.testing.assert_array_equal(several, np.concatenate(one_by_one))
-    assert (several >= 0).all()
     if scale > 1e-30:
         assert _recall("ip", vectors, queries, several) >= 0.97
+    else:
+        assert (several == -1).all()
+
+
+def test_numbers_beyond_16_bits_are_kept_in_32() -> None:
+    """They would be infinite, and their rows not found by themselves."""
+    vectors = clustered(2_000, 24, 5)
+    vectors[7] *= 100_000
+    made = _built("l2", vectors)
+    assert made.codes == "float32"
+    (found,) = made.graph.nearest(vectors[7:8], 18, made.beam)
+    assert found[0] == 7
 
 
 @pytest.mark.parametrize("metric", ["ip", "l2"])

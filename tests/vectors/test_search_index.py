@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from stillhouse.vectors.filters import parse_filter
+from stillhouse.vectors.limits import Limits
 from stillhouse.vectors.search_index import SearchIndex
 from stillhouse.vectors.values import METRICS, Metric
 from stillhouse.vectors.worker import Worker
@@ -492,6 +493,29 @@ def test_rebuilding_makes_one_segment(tmp_path: Path) -> None:
     index.rebuild(shelf, lambda pin: pin())
     assert index.stats().segments == 0
     shelf.holds(index)
+    index.close()
+
+
+@pytest.mark.parametrize("metric", ["cosine", "ip"])
+@pytest.mark.parametrize("large", [1.0, 100.0, 1_000.0])
+@pytest.mark.parametrize("noise", [0.0, 0.01])
+def test_a_query_that_codes_cannot_tell_is_answered_exactly(
+    tmp_path: Path, metric: Metric, large: float, noise: float
+) -> None:
+    """One number that is very much larger than the others, in a dimension that parts no rows, takes
+    nothing away: with a filter or without, alone or among other queries."""
+    shelf = Shelf(dimension=32, metric=metric)
+    index = opened(shelf, tmp_path)
+    vectors = clustered(3_000, 32, 1)
+    vectors[:, 0] = noise * vectors[:, 0]
+    metadata = [{"half": at % 2} for at in range(3_000)]
+    shelf.put([f"id-{at}" for at in range(3_000)], vectors, metadata, index)
+    index.settle()
+    queries = clustered(20, 32, 2)
+    queries[::2, 0] = large
+    for filter_ in (None, parse_filter({"half": 1}, Limits())):
+        for together in (False, True):
+            assert recall(shelf, index, queries, filter_, together=together) >= 0.97
     index.close()
 
 

@@ -7,10 +7,11 @@ spread log-normally, where faiss' own graph over inner products has 0.99.)
 
 Codes are 8-bit by default: measured fastest at equal recall, and a quarter of the memory. For
 inner products they are whole numbers on one scale for all dimensions, which are multiplied as such:
-the order of products depends on no scale, so queries get their own and nothing of either is kept.
-Else, or where that is too coarse, each dimension has its range. Where codes cannot tell neighbours
-apart (a few rows of another magnitude stretch the range), the next finer ones are taken; and where
-rows are hard to find, the segment gets a wider beam.
+the order of products depends on no scale, so queries get their own and nothing of either is kept. A
+query of which they cannot tell the answer (`wholes`) is given none, and its rows are scanned. Else,
+or where that is too coarse, each dimension has its range. Where codes cannot tell neighbours apart
+(a few rows of another magnitude stretch the range), the next finer ones are taken; and where rows
+are hard to find, the segment gets a wider beam.
 """
 
 from __future__ import annotations
@@ -18,7 +19,6 @@ from __future__ import annotations
 import os
 import threading
 from collections.abc import Callable, Iterator
-from functools import cache
 from typing import Any, Final, Literal, NamedTuple
 
 import numpy as np
@@ -36,6 +36,7 @@ except ImportError:  # pragma: no cover – depends on what is installed
     ) from None
 
 from stillhouse.vectors.exact import keys_at, keys_of_all
+from stillhouse.vectors.wholes import Told, Wholes
 
 Codes = Literal["int8", "fp16", "float32"]
 Labels = npt.NDArray[np.int64]
@@ -51,10 +52,10 @@ BEAM: Final = 64
 _WIDEST: Final = 1_024
 """A graph that needs more is not searched: looking at every row is about as fast, and exact."""
 _CHUNK: Final = 2_048
-_MOST: Final = np.float32(127)
-"""The greatest of whole numbers that are codes."""
-_NOTHING: Final = 1e-30
-"""A query whose numbers are all smaller is taken for one of zeros, as it is to the codes."""
+_SAMPLED: Final = 1_000
+"""Rows whose codes tell how codes vary."""
+_MOST_FP16: Final = 65_000.0
+"""Greater numbers are infinite in 16 bits, and their rows equally far from everything."""
 
 _PROBES: Final = 48
 _NEAR: Final = 10
@@ -99,7 +100,7 @@ class Graph:
     def __init__(self, index: Any) -> None:
         self._index = index
         self._storage = faiss.downcast_index(index.storage)
-        self._whole = _is_whole(self._storage)
+        self._wholes = _wholes_of(self._storage)
         self._parameters: dict[int, Any] = {}
         self.rows = int(index.ntotal)
         self.code_bytes = int(self._storage.code_size)
@@ -120,12 +121,12 @@ class Graph:
 
     def nearest(self, queries: Floats, count: int, beam: int) -> Labels:
         """Positions of about the ``count`` nearest rows for each query, as (n, count); -1 where
-        fewer were found. ``queries`` have length 1 under cosine. One query runs on this thread;
-        several may use all cores."""
+        fewer were found, and all of them for a query that the codes cannot tell. ``queries`` have
+        length 1 under cosine. One query runs on this thread; several may use all cores."""
         parameters = self._parameters.get(beam)
         if parameters is None:
             parameters = self._parameters[beam] = faiss.SearchParametersHNSW(efSearch=beam)
-        return _search(self._index, queries, count, parameters, self._whole)
+        return _search(self._index, queries, count, parameters, self._wholes)
 
     def scan_of(self, positions: Labels) -> Scan:
         """The codes of some rows end to end, for `Scan.nearest`."""
@@ -134,20 +135,20 @@ class Graph:
         some = codes.reshape(self.rows, size).take(positions, axis=0)
         flat = _flat(self._storage)
         flat.add_sa_codes(some)
-        return Scan(flat, self._whole)
+        return Scan(flat, self._wholes)
 
 
 class Scan:
     """Codes of some rows, looked at one and all: 0.02 µs a row of 384 dimensions as whole numbers,
     0.04 µs else; reading the vectors takes four times that."""
 
-    def __init__(self, index: Any, whole: bool) -> None:
+    def __init__(self, index: Any, wholes: Wholes | None) -> None:
         self._index = index
-        self._whole = whole
+        self._wholes = wholes
 
     def nearest(self, queries: Floats, count: int) -> Labels:
         """Places among those rows of about the ``count`` nearest, as `Graph.nearest`."""
-        return _search(self._index, queries, count, None, self._whole)
+        return _search(self._index, queries, count, None, self._wholes)
 
 
 def _flat(like: Any) -> Any:
@@ -160,14 +161,22 @@ def _flat(like: Any) -> Any:
     return flat
 
 
-def _is_whole(storage: Any) -> bool:
-    return isinstance(storage, faiss.IndexScalarQuantizer) and storage.sq.qtype == _WHOLE.type
+def _wholes_of(storage: Any) -> Wholes | None:
+    """What the codes are as whole numbers; None where they are none."""
+    if not isinstance(storage, faiss.IndexScalarQuantizer) or storage.sq.qtype != _WHOLE.type:
+        return None
+    rows = int(storage.ntotal)
+    some = np.unique(np.linspace(0, rows - 1, min(_SAMPLED, rows)).astype(np.int64))
+    return Wholes(storage.reconstruct_batch(some) if rows else np.zeros((0, storage.d), np.float32))
 
 
-def _search(index: Any, queries: Floats, count: int, parameters: Any, whole: bool) -> Labels:
+def _search(
+    index: Any, queries: Floats, count: int, parameters: Any, wholes: Wholes | None
+) -> Labels:
     set_threads(1 if len(queries) == 1 else cores())
-    if whole:
-        queries = _on_their_scale(queries)
+    told: Told = True
+    if wholes is not None:
+        queries, told = wholes.asked(queries)
     distances = np.empty((len(queries), count), np.float32)
     labels = np.empty((len(queries), count), np.int64)
     # `search` of the Python class checks and allocates again what is right already.
@@ -179,25 +188,9 @@ def _search(index: Any, queries: Floats, count: int, parameters: Any, whole: boo
         faiss.swig_ptr(labels),
         parameters,
     )
+    if told is not True:
+        labels[~np.asarray(told)] = -1
     return labels
-
-
-def _on_their_scale(queries: Floats) -> Floats:
-    """Queries with the greatest number of each at 127. Their fractions are cut off by faiss."""
-    if len(queries) == 1:
-        dimension = queries.shape[1]
-        # numpy takes ten times as long for one row.
-        greatest = faiss.fvec_Linf(
-            faiss.swig_ptr(queries), faiss.swig_ptr(_zeros(dimension)), dimension
-        )
-        return queries * np.float32(127.0 / greatest if greatest > _NOTHING else 0.0)
-    most = np.abs(queries).max(axis=1, keepdims=True)
-    return queries * np.where(most > _NOTHING, _MOST / np.maximum(most, _NOTHING), 0)
-
-
-@cache
-def _zeros(dimension: int) -> Floats:
-    return np.zeros(dimension, np.float32)
 
 
 def set_threads(threads: int) -> None:
@@ -289,7 +282,8 @@ class _Coder:
         self._metric = faiss.METRIC_L2 if metric == "l2" else faiss.METRIC_INNER_PRODUCT
         self._range = np.stack([low, high])
         greatest = float(np.abs(self._range).max())
-        self._scale = np.float32(127.0 / greatest if greatest > _NOTHING else 0.0)
+        self._scale = np.float32(127.0 / greatest if greatest > 1e-30 else 0.0)
+        self.fits = kind.codes != "fp16" or greatest < _MOST_FP16
 
     def ready(self, vectors: Floats) -> Floats:
         """Vectors as the quantiser takes them."""
@@ -312,9 +306,12 @@ class _Coder:
         """Whether the nearest by codes hold the nearest. Codes of one block are there at a time."""
         graph = self.empty_graph()  # whose storage ends with it
         flat = _flat(faiss.downcast_index(graph.storage))
+        if not self.fits:
+            return False
         queries = probes.queries
+        told: Told = True
         if self.kind == _WHOLE:
-            queries = _on_their_scale(queries)
+            queries, told = self._wholes(probes).asked(queries)
         best = np.zeros((len(queries), 0), np.float32)
         places = np.zeros((len(queries), 0), np.int64)
         start = 0
@@ -323,12 +320,17 @@ class _Coder:
             flat.add(self.ready(block))
             found, at = flat.search(queries, min(_TAKE + 1, len(block)))
             best = np.concatenate([best, found if probes.metric == "l2" else -found], axis=1)
-            places = np.concatenate([places, at + start], axis=1)
+            places = np.concatenate([places, np.where(at < 0, -1, at + start)], axis=1)
             order = best.argsort(axis=1, kind="stable")[:, : _TAKE + 1]
             best = np.take_along_axis(best, order, 1)
             places = np.take_along_axis(places, order, 1)
             start += len(block)
-        return _recall(probes, places) >= _CODES_TELL
+        return bool(np.all(told)) and _recall(probes, places) >= _CODES_TELL
+
+    def _wholes(self, probes: _Probes) -> Wholes:
+        rows = len(probes.vectors)
+        some = np.unique(np.linspace(0, rows - 1, min(_SAMPLED, rows)).astype(np.int64))
+        return Wholes(self.ready(_ready(probes.metric, probes.vectors[some])))
 
 
 def _coder(metric: Metric, codes: Codes, vectors: Floats, probes: _Probes) -> _Coder:

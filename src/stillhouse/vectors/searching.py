@@ -158,12 +158,22 @@ def _that_count(labels: Positions, dead: Dead | None, chosen: Chosen | None) -> 
 
 
 def _of_chosen(part: Part, asked: Asked, chosen: Chosen) -> Found:
-    """The nearest of some rows of a segment, by their codes where they are many."""
+    """The nearest of some rows of a segment, by their codes where they are many; by the vectors of
+    each for a query that codes do not tell."""
     take = spare(asked.k)
     count = len(chosen.positions)
     if count <= max(take, 2):
         return _of_some(part, asked, chosen.positions)
-    return _ranked(part, asked, chosen.nearest(asked.queries, take))
+    labels = chosen.nearest(asked.queries, take)
+    short = np.flatnonzero((labels < 0).any(axis=1))
+    if len(short) == len(labels):
+        return _of_some(part, asked, chosen.positions)
+    found = _ranked(part, asked, labels)
+    if len(short):
+        again = asked._replace(queries=asked.queries[short])
+        exact = _of_some(part, again, chosen.positions)
+        found.positions[short], found.keys[short] = exact.positions, exact.keys
+    return found
 
 
 def _ranked(part: Part, asked: Asked, labels: Positions) -> Found:

@@ -62,13 +62,16 @@ class Chosen:
 
     def nearest(self, queries: Floats, take: int) -> npt.NDArray[np.int64]:
         """About the ``take`` nearest of these rows for each query (n, d), as (n, c): all of them
-        where they are few."""
+        where they are few; -1 where codes do not tell."""
         count = len(self.positions)
         if count <= max(_SCANNED, take):
             return np.tile(self.positions, (len(queries), 1))
         if self._scan is None:
             self._scan = self._graph.scan_of(self.positions)
-        return self.positions.take(self._scan.nearest(queries, take))
+        places = self._scan.nearest(queries, take)
+        found = self.positions.take(places)
+        found[places < 0] = -1
+        return found
 
 
 class _Kept:
