@@ -245,6 +245,28 @@ def test_what_is_deleted_stays_so_and_can_come_again(place: Place) -> None:
     assert place.backend.count("docs", None) == 59
 
 
+def test_an_index_made_anew_with_another_metric_takes_no_vector_of_zeros(place: Place) -> None:
+    """Who checked a batch for inner products is refused by an index that is one of cosines now."""
+    place.backend.create(IndexSpec("docs", 4, "cosine"))
+    zeros = Batch(["x", "y"], np.array([[1, 1, 1, 1], [0, 0, 0, 0]], np.float32), [None] * 2)
+    with pytest.raises(VectorConflictError) as refused:
+        place.backend.add("docs", zeros)
+    assert refused.value.code == "metric_mismatch"
+    assert place.backend.ids("docs") == []
+
+
+def test_metadata_of_an_index_is_compared_as_json(place: Place) -> None:
+    """A number is no truth value, whatever Python thinks; the order of keys is nothing."""
+    there: dict[str, Any] = {"a": 1, "b": [True, None]}
+    assert place.backend.create(IndexSpec("docs", 4, "l2", there)) is True
+    same: dict[str, Any] = {"b": [True, None], "a": 1}
+    assert place.backend.create(IndexSpec("docs", 4, "l2", same)) is False
+    for other in ({"a": True, "b": [True, None]}, {"a": 1, "b": [1, None]}):
+        with pytest.raises(VectorConflictError) as refused:
+            place.backend.create(IndexSpec("docs", 4, "l2", other))
+        assert refused.value.code == "index_exists"
+
+
 def test_an_index_made_anew_meanwhile_takes_nothing_of_the_old_dimension(place: Place) -> None:
     """Who checked a batch or a query against an index that was dropped and made anew since is
     refused; nothing of it is kept."""

@@ -131,6 +131,24 @@ def test_columns_of_many_paths_are_let_go() -> None:
     assert reads == 100
 
 
+def test_metadata_is_read_once_for_all_fields_of_a_filter() -> None:
+    """However many fields are new; those that are known are not made again."""
+    reads = 0
+
+    def metadata() -> list[bytes | None]:
+        nonlocal reads
+        reads += 1
+        return _encoded([{f"p{path}": path + at for path in range(30)} for at in range(5)])
+
+    columns = Columns(5, metadata)
+    both = parse_filter({"p1": {"$gt": 2}, "$or": [{f"p{path}": path + 3} for path in range(30)]})
+    for _ in range(2):
+        assert columns.select(both).tolist() == [3]
+    assert reads == 1
+    assert columns.select(parse_filter({"p1": 2, "other": {"$exists": False}})).tolist() == [1]
+    assert reads == 2
+
+
 def test_answers_are_small_integers() -> None:
     """Positions come as 32-bit integers, by whichever way a filter is answered."""
     columns = Columns(2, lambda: _encoded([{"a": 1}, {"a": [1, 1]}]))

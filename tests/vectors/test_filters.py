@@ -319,6 +319,16 @@ def _nested(levels: int) -> Any:
     return filter_
 
 
+def test_fields_are_limited() -> None:
+    """The first filter on a field reads all metadata, so one filter has not too many; the same
+    field again is none more."""
+    limits = Limits(filter_fields=3)
+    parse_filter({"a": 1, "$or": [{"b": 1}, {"c.d": {"$gt": 1, "$lt": 2}}, {"a": 2}]}, limits)
+    with pytest.raises(VectorLimitError, match="more than 3 fields") as refused:
+        parse_filter({"a": 1, "$or": [{"b": 1}, {"c": 1}, {"c.d": 1}]}, limits)
+    assert refused.value.problems[0][0] == "filter.$or[2].c.d"
+
+
 def test_too_deep_and_too_many_are_limits() -> None:
     """10,000 levels or clauses end in a refusal that names the limit; what is just within the
     limits is taken."""

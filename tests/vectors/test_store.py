@@ -181,6 +181,21 @@ def test_limits_are_of_the_store(store: VectorStore) -> None:
         assert refused.value.code == "limit_exceeded"
 
 
+def test_hits_and_their_numbers_are_limited_together(backend: Watched) -> None:
+    """Many vectors, many hits of each and what comes with each multiply: the product is bounded,
+    whatever the index holds."""
+    store = VectorStore(backend, limits=Limits(hits=12, hit_numbers=16))
+    assert len(store.search_many("docs", [[1, 2]] * 3, k=4)) == 3
+    assert len(store.search("docs", [1, 2], k=8, include=("vector",))) == 1
+    for call, said in (
+        (lambda: store.search_many("docs", [[1, 2]] * 3, k=5), "k: asks for 15 hits in all"),
+        (lambda: store.search("docs", [1, 2], k=9, include=("vector",)), "vectors of 18 numbers"),
+    ):
+        with pytest.raises(VectorLimitError, match=said) as refused:
+            call()
+        assert refused.value.code == "limit_exceeded"
+
+
 def test_a_batch_is_counted_and_told_item_by_item(store: VectorStore, backend: Watched) -> None:
     """In its order; an empty one is no change, but of an index that has to be there."""
     told = store.add("docs", [Item("z", [1, 2]), Item("a", [1, 1], {"n": 1}), Item("b", [1, 2])])

@@ -309,6 +309,22 @@ def check_include(include: Iterable[object]) -> frozenset[Include]:
     return frozenset(asked)  # type: ignore[arg-type]
 
 
+def check_hits(queries: Floats, k: int, include: frozenset[Include], limits: Limits) -> None:
+    """Raises `VectorLimitError` when all hits of a search together would be too many, or the
+    vectors that come with them too large."""
+    hits = len(queries) * k
+    if hits > limits.hits:
+        raise VectorLimitError(
+            [("k", f"asks for {hits:,} hits in all; at most {limits.hits:,} are allowed at once")]
+        )
+    numbers = hits * queries.shape[1] if "vector" in include else 0
+    if numbers > limits.hit_numbers:
+        most = limits.hit_numbers
+        raise VectorLimitError(
+            [("include", f"asks for vectors of {numbers:,} numbers; at most {most:,} are allowed")]
+        )
+
+
 def _raise(problems: Problems, over: int = 0, field: str = "items") -> None:
     """Refuse when there are problems, of which ``over`` are that a limit is passed."""
     if not problems:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import threading
 from bisect import bisect_left, bisect_right
 from collections import OrderedDict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Any, Final
 
 import msgspec
@@ -76,26 +76,30 @@ class _Ordered:
 class _Column:
     """What stands at one path, over all rows."""
 
-    def __init__(self, path: Path, rows: Iterable[dict[str, Any] | None]) -> None:
-        present: list[int] = []
-        ordered: dict[str, list[tuple[Any, int]]] = {"number": [], "string": []}
-        others: dict[object, list[int]] = {}
-        for row, metadata in enumerate(rows):
-            if not metadata:
-                continue
-            whole = values_at(metadata, path, spread=False)
-            if not whole:
-                continue
-            present.append(row)
-            for value in values_at(metadata, path):
-                kind = order_kind(value)
-                if kind:
-                    ordered[kind].append((value, row))
-                elif value is None or isinstance(value, bool):
-                    others.setdefault(value_key(value), []).append(row)
-        self.present = np.array(present, np.int32)
-        self.ordered = {kind: _Ordered(pairs) for kind, pairs in ordered.items()}
-        self._others = {key: np.array(found, np.int32) for key, found in others.items()}
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._rows: list[int] = []
+        self._pairs: dict[str, list[tuple[Any, int]]] = {"number": [], "string": []}
+        self._listed: dict[object, list[int]] = {}
+
+    def take(self, row: int, metadata: dict[str, Any]) -> None:
+        """Look at a row; rows come in order."""
+        if not values_at(metadata, self._path, spread=False):
+            return
+        self._rows.append(row)
+        for value in values_at(metadata, self._path):
+            kind = order_kind(value)
+            if kind:
+                self._pairs[kind].append((value, row))
+            elif value is None or isinstance(value, bool):
+                self._listed.setdefault(value_key(value), []).append(row)
+
+    def finish(self) -> None:
+        """There are no more rows."""
+        self.present = np.array(self._rows, np.int32)
+        self.ordered = {kind: _Ordered(pairs) for kind, pairs in self._pairs.items()}
+        self._others = {key: np.array(found, np.int32) for key, found in self._listed.items()}
+        self._rows, self._pairs, self._listed = [], {}, {}
 
     def beyond(self, bound: Bound, value: Any) -> Positions:
         return self.ordered[order_kind(value)].beyond(bound, value)
@@ -159,33 +163,54 @@ class _Algebra:
         return mask
 
 
+def _paths(filter_: Filter) -> Iterator[Path]:
+    """The paths that a filter looks at."""
+    match filter_:
+        case OneOf(path) | Range(path) | Exists(path):
+            yield path
+        case Not(clause):
+            yield from _paths(clause)
+        case All(clauses) | Any_(clauses):
+            for clause in clauses:
+                yield from _paths(clause)
+
+
 class Columns:
     """Rows that never change, for filters. Safe to use from many threads."""
 
     def __init__(self, count: int, metadata: Callable[[], Iterable[bytes | None]]) -> None:
         """``metadata`` gives every row's JSON in order, each time it is called."""
+        self._count = count
         self._metadata = metadata
         self._columns: OrderedDict[Path, _Column] = OrderedDict()
         self._lock = threading.Lock()
-        self._algebra = _Algebra(count, self._column)
 
     def select(self, filter_: Filter) -> Positions:
         """The rows that match, ascending. Do not write to the array."""
-        return self._algebra.select(filter_)
-
-    def _column(self, path: Path) -> _Column:
+        wanted = set(_paths(filter_))
         with self._lock:
-            column = self._columns.get(path)
-            if column is not None:
+            found = {path: self._columns[path] for path in wanted if path in self._columns}
+            for path in found:
                 self._columns.move_to_end(path)
-                return column
-        decode = msgspec.json.decode
-        column = _Column(path, (decode(one) if one else None for one in self._metadata()))
+        found |= self._made(sorted(wanted - set(found)))
+        return _Algebra(self._count, found.__getitem__).select(filter_)
+
+    def _made(self, paths: list[Path]) -> dict[Path, _Column]:
+        """New columns, of one reading of all metadata however many they are."""
+        if not paths:
+            return {}
+        columns = {path: _Column(path) for path in paths}
+        for row, one in enumerate(self._metadata()):
+            if one and (metadata := msgspec.json.decode(one)):
+                for column in columns.values():
+                    column.take(row, metadata)
+        for column in columns.values():
+            column.finish()
         with self._lock:
-            self._columns[path] = column
+            self._columns.update(columns)
             while len(self._columns) > _COLUMNS:
                 self._columns.popitem(last=False)
-        return column
+        return columns
 
 
 class _Growing:

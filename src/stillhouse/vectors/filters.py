@@ -98,17 +98,18 @@ def parse_filter(value: object, limits: Limits | None = None, field: str = "filt
     """The filter that a JSON value means.
 
     Raises `VectorRequestError` naming the field, or `VectorLimitError` when it has too many
-    clauses or is nested too deeply.
+    clauses or fields, or is nested too deeply.
     """
     return _Parser(limits or Limits()).filter(value, field, 1)
 
 
 class _Parser:
-    """Counts clauses over a whole filter, however they are nested."""
+    """Counts clauses and fields over a whole filter, however they are nested."""
 
     def __init__(self, limits: Limits) -> None:
         self._limits = limits
         self._clauses = 0
+        self._fields: set[Path] = set()
 
     def filter(self, value: object, field: str, depth: int) -> Filter:
         if depth > self._limits.filter_depth:
@@ -146,6 +147,10 @@ class _Parser:
             raise _refused(here, "is no operator here; known are $and, $or, $not")
         else:
             path = parse_path(key, here)
+            self._fields.add(path)
+            if len(self._fields) > self._limits.filter_fields:
+                most = self._limits.filter_fields
+                raise VectorLimitError([(here, f"is one of more than {most} fields")])
             if isinstance(value, dict):
                 if not value:
                     raise _refused(here, "names no operator")

@@ -24,7 +24,13 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """Vectors in one search."""
     k: int = 10_000
     ef: int = 10_000
+    hits: int = 100_000
+    """Hits of one search: its vectors times ``k``."""
+    hit_numbers: int = 4_000_000
+    """Numbers of the vectors that come with the hits of one search: hits times dimension."""
     filter_clauses: int = 1_000
+    filter_fields: int = 32
+    """Different fields in one filter; the first filter on a field reads all metadata."""
     filter_depth: int = 32
     page: int = 10_000
     """Ids on one page."""

@@ -32,7 +32,13 @@ from stillhouse.vectors.live import Rows
 from stillhouse.vectors.merging import merge
 from stillhouse.vectors.opening import Opened, open_folder
 from stillhouse.vectors.readers import Readers
-from stillhouse.vectors.refusals import id_twice, index_exists, refuse_dimension, refuse_other
+from stillhouse.vectors.refusals import (
+    id_twice,
+    index_exists,
+    refuse_batch,
+    refuse_dimension,
+    refuse_other,
+)
 from stillhouse.vectors.registry import Entry, FolderRegistry, Registry
 from stillhouse.vectors.schema import RESTORE
 from stillhouse.vectors.search_index import Pinned, SearchIndex, SearchOptions, nothing
@@ -211,7 +217,7 @@ class LocalBackend:
 
         def run(transaction: Transaction) -> list[Status]:
             entry = self._registry.find(name)
-            refuse_dimension(entry.spec, batch.vectors)
+            refuse_batch(entry.spec, batch)
             there = truth.find(transaction.connection, entry.number, batch.ids)
             alike = [there[row.id][0] for row in rows if there.get(row.id, (0, -1))[1] == row.check]
             same = {row.id for _, row in truth.read(transaction.connection, alike) if row in known}

@@ -21,6 +21,7 @@ from stillhouse.vectors.refusals import (
     id_twice,
     index_exists,
     index_not_found,
+    refuse_batch,
     refuse_dimension,
     refuse_other,
     refuse_unlike,
@@ -112,7 +113,7 @@ class MemoryBackend:
     def add(self, name: str, batch: Batch) -> list[Status]:
         with self._lock:
             index = self._index(name)
-            refuse_dimension(index.spec, batch.vectors)
+            refuse_batch(index.spec, batch)
             items = index.items
             statuses: list[Status] = []
             for id_, vector, metadata in zip(*batch, strict=True):

@@ -38,6 +38,7 @@ from stillhouse.vectors.milvus_search import matching, search
 from stillhouse.vectors.refusals import (
     id_twice,
     index_exists,
+    refuse_batch,
     refuse_dimension,
     refuse_other,
     refuse_unlike,
@@ -139,7 +140,7 @@ class MilvusBackend:
     def add(self, name: str, batch: Batch) -> list[Status]:
         with self._locks.writing(name):
             index = self._registry.find(name)
-            refuse_dimension(index.spec, batch.vectors)
+            refuse_batch(index.spec, batch)
             rows = rows_of(batch)
             statuses: list[Status] = []
             changed: list[Row] = []

@@ -35,7 +35,7 @@ from stillhouse.vectors.pg_schema import (
 )
 from stillhouse.vectors.pg_search import batch_of, search
 from stillhouse.vectors.pg_wire import wired_vectors
-from stillhouse.vectors.refusals import id_twice, index_exists, refuse_dimension
+from stillhouse.vectors.refusals import id_twice, index_exists, refuse_batch, refuse_dimension
 from stillhouse.vectors.values import (
     Batch,
     Floats,
@@ -152,7 +152,7 @@ class PgBackend:
 
     def _put(self, connection: Connection, index: Index, batch: Batch) -> dict[str, bool]:
         """Insert or replace; which were there, and whether they were the same."""
-        refuse_dimension(index.spec, batch.vectors)
+        refuse_batch(index.spec, batch)
         same: dict[str, bool] = {}
         step = max(1, _SENT // (4 * index.spec.dimension))
         for at in range(0, len(batch.ids), step):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import msgspec
+import numpy as np
 
 from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
-from stillhouse.vectors.values import Floats, IndexSpec
+from stillhouse.vectors.arrays import least_square
+from stillhouse.vectors.values import Batch, Floats, IndexSpec
 
 
 def index_not_found(name: str) -> VectorNotFoundError:
@@ -47,6 +49,20 @@ def refuse_dimension(spec: IndexSpec, vectors: Floats) -> None:
         )
 
 
+def refuse_batch(spec: IndexSpec, batch: Batch) -> None:
+    """Raise `VectorConflictError` when an index cannot take a batch that was checked for one of its
+    name: another may have got the name since."""
+    refuse_dimension(spec, batch.vectors)
+    if spec.metric == "cosine" and len(batch.vectors):
+        squares = np.einsum("ij,ij->i", batch.vectors, batch.vectors)
+        # Half of it: what was taken for cosine may come out less in the last digits here.
+        if squares.min() < least_square(spec.metric) / 2:
+            raise VectorConflictError(
+                f"the index {spec.name!r} has metric cosine, and a vector has no direction",
+                code="metric_mismatch",
+            )
+
+
 def refuse_unlike(src: IndexSpec, dest: IndexSpec) -> None:
     """Raise `VectorConflictError` when two indexes cannot be merged."""
     for field in ("dimension", "metric"):
@@ -61,13 +77,14 @@ def refuse_unlike(src: IndexSpec, dest: IndexSpec) -> None:
 def refuse_other(there: IndexSpec, wanted: IndexSpec) -> None:
     """Raise `VectorConflictError` when an index is not what somebody wants to create."""
     for field in ("dimension", "metric", "metadata"):
-        old, new = getattr(there, field), getattr(wanted, field)
+        # As JSON: to Python 1 and true are the same.
+        old, new = _json(getattr(there, field)), _json(getattr(wanted, field))
         if old != new:
             raise VectorConflictError(
-                f"the index {there.name!r} has {field} {_json(old)}, not {_json(new)}",
+                f"the index {there.name!r} has {field} {old}, not {new}",
                 code="index_exists",
             )
 
 
 def _json(value: object) -> str:
-    return msgspec.json.encode(value).decode()
+    return msgspec.json.encode(value, order="sorted").decode()

@@ -265,7 +265,10 @@ class VectorStore:
         if ef is not None:
             ef = checks.check_count(ef, limits.ef, "ef")
         parsed: Filter | None = None if filter is None else parse_filter(filter, limits)
-        return self.backend.search(name, queries, k, parsed, ef, checks.check_include(include))
+        asked = checks.check_include(include)
+        if len(queries) > 1 or asked:
+            checks.check_hits(queries, k, asked, limits)
+        return self.backend.search(name, queries, k, parsed, ef, asked)
 
     # ------------------------------------------------------------------------- merging
 
