@@ -61,6 +61,7 @@ TEXTS: tuple[tuple[Any, str], ...] = (
     ("nul\0", "has a control character in it"),
     ("line\n", "has a control character in it"),
     ("\x7f", "has a control character in it"),
+    ("\x9b31m", "has a control character in it"),
     ("\ud800", "is no valid Unicode"),
     (" a", "begins or ends with a blank"),
     ("a\u3000", "begins or ends with a blank"),

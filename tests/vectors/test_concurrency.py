@@ -146,10 +146,10 @@ def _prepared(place: Place, metric: Metric, anchors: int) -> dict[str, list[str]
 
 @pytest.mark.parametrize("rounds", [30, pytest.param(0, marks=pytest.mark.soak)])
 def test_merges_both_ways_with_everything_else_lose_nothing(place: Place, rounds: int) -> None:
-    """A→B and B→A, adds, replacements, deletes and every way of looking at once: it ends, nothing is
-    in an index twice at any moment, what nobody touches is always there, what moves is at the end
-    in exactly one index, the rest is as its last writer left it (``SOAK_EXAMPLES`` rounds, default
-    2000)."""
+    """A→B and B→A, adds, replacements, deletes and every way of looking at once: it ends, nothing
+    is in an index twice at any moment, what nobody touches is always there, what moves is at the
+    end in exactly one index, the rest is as its last writer left it (``SOAK_EXAMPLES`` rounds,
+    default 2000)."""
     rounds = rounds or int(os.environ.get("SOAK_EXAMPLES", "2000"))
     anchors = _prepared(place, "l2", anchors=40)
     movers = [f"mover {at:04}" for at in range(150)]

@@ -33,7 +33,7 @@ from stillhouse.vectors.values import METRICS, Batch, Floats, Include, IndexSpec
 
 Problems = list[tuple[str, str]]
 
-_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f]")
+_CONTROL: Final = re.compile(r"[\x00-\x1f\x7f-\x9f]")
 _MOST_TOLD: Final = 20
 """Problems of one request that are told; the rest is counted."""
 _CANONICAL: Final = msgspec.json.Encoder(order="sorted")

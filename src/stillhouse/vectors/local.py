@@ -266,12 +266,14 @@ class LocalBackend:
         """The versions that a filter matches, with their checksums. Segments find them, but what
         is to be deleted is decided by the truth."""
         seqs = entry.search.select(filter_).tolist()
-        found = list(truth.read(transaction.connection, seqs))
-        if not all(_holds(row, filter_) for _, row in found):
-            _log.error("segments of index %r disagree with the truth", entry.spec.name)
-            rows = truth.every(transaction.connection, entry.number)
-            found = [one for one in rows if _holds(one[1], filter_)]
-        return [(seq, row.check) for seq, row in found]
+        found = []
+        for seq, row in truth.read(transaction.connection, seqs):
+            if not _holds(row, filter_):
+                _log.error("segments of index %r disagree with the truth", entry.spec.name)
+                rows = truth.every(transaction.connection, entry.number)
+                return [(seq, row.check) for seq, row in rows if _holds(row, filter_)]
+            found.append((seq, row.check))
+        return found
 
     def ids(self, name: str) -> list[str]:
         with self._readers.index(name) as (connection, kept):
