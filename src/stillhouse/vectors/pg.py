@@ -32,6 +32,7 @@ from stillhouse.vectors.pg_schema import (
     new_table,
     prepare,
     sweep,
+    take_over,
 )
 from stillhouse.vectors.pg_search import batch_of, search
 from stillhouse.vectors.pg_wire import wired_vectors
@@ -279,7 +280,8 @@ class PgBackend:
                 if there is not None and not replace:
                     raise index_exists(spec.name)
                 if there is not None:
-                    give_up(connection, there)
+                    take_over(connection, there, new)
+                    break
             total = _count(connection, new, None)
         sweep(self._pool)
         return total

@@ -187,14 +187,30 @@ def make(connection: Connection, schema: str, spec: IndexSpec) -> bool:
 
 def enter(connection: Connection, index: Index) -> bool:
     """Give a table its name; False when there is an index of that name."""
-    spec = index.spec
-    metadata = None if spec.metadata is None else _CANONICAL.encode(spec.metadata).decode()
     made = connection.execute(
-        "INSERT INTO indexes (name, number, dimension, metric, metadata)"
+        "INSERT INTO indexes (number, dimension, metric, metadata, name)"
         " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING",
-        [spec.name, index.number, spec.dimension, spec.metric, metadata],
+        _row_of(index),
     )
     return made.rowcount == 1
+
+
+def take_over(connection: Connection, there: Index, index: Index) -> None:
+    """Give a table the name of another, which is locked. The row stays and changes: who waits for
+    it goes on with what it says then, where a row that was deleted is gone for him, though another
+    has its name."""
+    connection.execute(
+        "UPDATE indexes SET number = %s, dimension = %s, metric = %s, metadata = %s"
+        " WHERE name = %s",
+        _row_of(index),
+    )
+    _drop_later(connection, there)
+
+
+def _row_of(index: Index) -> list[object]:
+    spec = index.spec
+    metadata = None if spec.metadata is None else _CANONICAL.encode(spec.metadata).decode()
+    return [index.number, spec.dimension, spec.metric, metadata, spec.name]
 
 
 def new_table(connection: Connection, schema: str, spec: IndexSpec) -> Index:
@@ -227,6 +243,10 @@ def make_searchable(connection: Connection, index: Index) -> None:
 def give_up(connection: Connection, index: Index) -> None:
     """Take an index's name away. Its table goes when nobody reads it any more (`sweep`)."""
     connection.execute("DELETE FROM indexes WHERE number = %s", [index.number])
+    _drop_later(connection, index)
+
+
+def _drop_later(connection: Connection, index: Index) -> None:
     connection.execute("INSERT INTO dropped VALUES (%s)", [index.number])
 
 
