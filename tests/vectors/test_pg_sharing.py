@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 from threading import Event
 from typing import Any
@@ -11,6 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
+from stillhouse.errors import VectorBusyError
 from stillhouse.vectors.filters import OneOf
 from stillhouse.vectors.values import Batch, IndexSpec
 
@@ -132,3 +134,85 @@ def test_a_replaced_index_is_what_it_was_replaced_by(make: Make) -> None:
         assert backend.load(spec, [_batch("a", "b")], replace=True) == 2
         assert backend.spec("docs") == spec
         assert backend.names() == ["docs"]
+
+
+# --------------------------------------------------------------------- who waits for whom
+
+
+def test_readers_go_on_however_many_writers_wait(make: Make, url: str) -> None:
+    """More writers than there are connections wait for one index: everything can be read, and
+    when it is free each of them has its turn."""
+    backend = make()
+    _two(backend)
+    with _held(url, 13) as (other, pool):
+        waiting = [pool.submit(backend.add, "docs", _batch(f"w{at:02}")) for at in range(12)]
+        try:
+            wait_for_lock(other, 6)
+            time.sleep(0.2)  # those who could still take a connection do
+            query = np.ones((1, 3), np.float32)
+            for name in ("docs", "src"):
+                assert pool.submit(backend.ids, name).result(5) == [name]
+                search = pool.submit(backend.search, name, query, 1, None, None, frozenset())
+                assert search.result(5)[0].ids == [name]
+            assert not any(one.done() for one in waiting)
+        finally:
+            other.rollback()
+        assert [one.result(30) for one in waiting] == [["inserted"]] * 12
+
+
+def _busy(work: Future[object]) -> str:
+    with pytest.raises(VectorBusyError) as told:
+        work.result(10)
+    return str(told.value)
+
+
+def test_a_writer_that_waits_too_long_is_told_so(make: Make, url: str) -> None:
+    """Somebody holds an index for longer than one waits: every write ends with a
+    `VectorBusyError`, changes nothing, and works once the index is free."""
+    backend = make(wait_seconds=0.3)
+    _two(backend)
+    writes = _writes(backend)
+    writes.append(lambda: backend.load(IndexSpec("docs", 3), [_batch("x")], replace=True))
+    with _held(url, 1) as (other, pool):
+        try:
+            for write in writes:
+                assert "waited too long for another writer" in _busy(pool.submit(write))
+        finally:
+            other.rollback()
+    assert (backend.ids("docs"), backend.ids("src")) == (["docs"], ["src"])
+    for write in writes:
+        write()
+    assert backend.ids("docs") == ["x"]
+
+
+def test_writers_wait_for_their_share_of_the_connections_only_so_long(make: Make, url: str) -> None:
+    """A share that is used up by one who waits is busy for the next writer, and for no reader."""
+    backend = make(connections=2, writers=5)
+    impatient = PgOptions(connections=2, writers=5, wait_seconds=0.3)
+    _two(backend)
+    with _held(url, 1) as (other, pool):
+        first = pool.submit(backend.add, "docs", _batch("new"))
+        try:
+            wait_for_lock(other)
+            backend._pool.options = impatient
+            with pytest.raises(VectorBusyError, match="all 1 connections for writing are in use"):
+                backend.add("src", _batch("new"))
+            assert backend.ids("src") == ["src"]
+        finally:
+            other.rollback()
+        assert first.result(30) == ["inserted"]
+
+
+@pytest.mark.parametrize(
+    ("given", "expected"), [("", "2s"), ("&options=-c%20lock_timeout%3D7s", "7s")]
+)
+def test_how_long_a_lock_is_waited_for_can_be_set_in_the_database(
+    url: str, given: str, expected: str
+) -> None:
+    """A ``lock_timeout`` of the URL, the user or the database stays as it is."""
+    backend = PgBackend(url + given, options=PgOptions(wait_seconds=2.0))
+    try:
+        with backend._pool.connection() as connection:
+            assert connection.execute("SHOW lock_timeout").fetchone() == (expected,)
+    finally:
+        backend.close()

@@ -86,7 +86,8 @@ class PgBackend:
 
     What differs from the folder backend: vectors have at most 16,000 dimensions
     (`VectorLimitError`), and beyond 2,000 every search compares all that match. Reads never wait
-    for writes. Writes to one index wait for one another.
+    for writes. Writes to one index wait for one another, at most `PgOptions.wait_seconds`
+    (`VectorBusyError`).
 
     Raises `VectorFailedError` when the database cannot be reached or used.
     """
