@@ -6,7 +6,7 @@ import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
-from threading import Event
+from threading import Barrier, Event
 from typing import Any
 
 import numpy as np
@@ -216,3 +216,32 @@ def test_how_long_a_lock_is_waited_for_can_be_set_in_the_database(
             assert connection.execute("SHOW lock_timeout").fetchone() == (expected,)
     finally:
         backend.close()
+
+
+# ------------------------------------------------------------------------------- opening
+
+
+def test_an_extension_that_another_program_makes_meanwhile_is_taken(url: str) -> None:
+    """Whoever makes pgvector at the same moment, without our lock, has made it for us too."""
+    with ThreadPoolExecutor(1) as pool, psycopg.connect(url) as other:
+        other.execute("CREATE EXTENSION vector SCHEMA public")
+        opening = pool.submit(PgBackend, url)
+        wait_for_lock(other)
+        other.commit()
+        opening.result(30).close()
+
+
+def test_schemas_of_an_empty_database_are_opened_at_once(postgres: Any) -> None:
+    """The extension is the database's and not a schema's: it is made once, and nobody fails."""
+    for _ in range(4):
+        url = str(postgres.database())
+        start = Barrier(3)
+
+        def opened(number: int, url: str = url, start: Barrier = start) -> bool:
+            start.wait(30)
+            backend = PgBackend(f"{url}&schema=s{number}")
+            backend.close()
+            return True
+
+        with ThreadPoolExecutor(3) as pool:
+            assert list(pool.map(opened, range(3))) == [True] * 3

@@ -52,10 +52,13 @@ def prepare(pool: Pool) -> int:
     """Make or update the tables; the type number of ``vector``. Several processes may do so at
     once: an advisory lock lets them through one by one. Raises `VectorFailedError`."""
     with pool.connection() as connection:
+        # What others have committed while this one waited must be seen, whatever the database's
+        # default is. A standby is opened to be read, so nothing is said of writing.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = None
         with connection.transaction():
             _check_server(connection)
-            key = f"stillhouse vectors {pool.options.schema}"
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+            _alone(connection, f"stillhouse vectors {pool.options.schema}")
             _extension(connection)
             _migrate(connection, pool.options.schema)
         found = connection.execute(
@@ -74,24 +77,49 @@ def _check_server(connection: Connection) -> None:
         raise VectorFailedError("the database does not keep its texts in UTF8")
 
 
+def _alone(connection: Connection, key: str) -> None:
+    """Let nobody else of this database past here with the same key until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+
+
 def _extension(connection: Connection) -> None:
-    asked = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
-    found = connection.execute(asked).fetchone()
-    if found is None:
-        try:
+    version = _extension_version(connection)
+    if version is None:
+        # One lock for all schemas: they share the extension.
+        _alone(connection, "stillhouse vectors extension")
+        version = _extension_version(connection) or _make_extension(connection)
+    if tuple(int(part) for part in version.split(".")[:2]) < (0, 8):
+        raise VectorFailedError(
+            f"pgvector {version} is too old; 0.8 is needed",
+            way_out="Run ALTER EXTENSION vector UPDATE.",
+        )
+
+
+def _extension_version(connection: Connection) -> str | None:
+    found = connection.execute(
+        "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    ).fetchone()
+    return None if found is None else str(found[0])
+
+
+def _make_extension(connection: Connection) -> str:
+    try:
+        with connection.transaction():
             connection.execute("CREATE EXTENSION vector SCHEMA public")
-        except psycopg.Error as error:
+    except errors.LockNotAvailable:
+        raise
+    except psycopg.Error as error:
+        # Another program does not know our lock: then the extension is there after all.
+        version = _extension_version(connection)
+        if version is None:
             raise VectorFailedError(
                 f"the database lacks pgvector: {error.diag.message_primary}",
                 way_out="Have its owner install pgvector and run CREATE EXTENSION vector.",
             ) from error
-        found = connection.execute(asked).fetchone()
-    assert found is not None
-    if tuple(int(part) for part in str(found[0]).split(".")[:2]) < (0, 8):
-        raise VectorFailedError(
-            f"pgvector {found[0]} is too old; 0.8 is needed",
-            way_out="Run ALTER EXTENSION vector UPDATE.",
-        )
+        return version
+    version = _extension_version(connection)
+    assert version is not None
+    return version
 
 
 def _migrate(connection: Connection, schema: str) -> None:
