@@ -245,3 +245,29 @@ def test_schemas_of_an_empty_database_are_opened_at_once(postgres: Any) -> None:
 
         with ThreadPoolExecutor(3) as pool:
             assert list(pool.map(opened, range(3))) == [True] * 3
+
+
+# ------------------------------------------------------------------------------ sweeping
+
+
+def test_a_table_that_cannot_be_removed_keeps_no_other(make: Make, url: str) -> None:
+    """Of four dropped indexes one's table is gone already and one's has a view on it: the others
+    are removed, and the one with the view when the view is gone."""
+    backend = make()
+    for name in "abcd":
+        backend.create(IndexSpec(name, 3))
+        backend.add(name, _batch("x"))
+    with backend.export("a"), backend.export("b"):
+        for name in "ab":
+            backend.drop(name)
+    with psycopg.connect(url, autocommit=True) as other:
+        other.execute("DROP TABLE stillhouse.items_1")
+        other.execute("CREATE VIEW mine AS SELECT id FROM stillhouse.items_2")
+        for name in "cd":
+            backend.drop(name)
+        assert other.execute(_TABLES).fetchall() == [("items_2",)]
+        assert other.execute("SELECT number FROM stillhouse.dropped").fetchall() == [(2,)]
+        other.execute("DROP VIEW mine")
+        make()
+        assert other.execute(_TABLES).fetchall() == []
+        assert other.execute("SELECT number FROM stillhouse.dropped").fetchall() == []

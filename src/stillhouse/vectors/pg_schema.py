@@ -279,26 +279,32 @@ def _drop_later(connection: Connection, index: Index) -> None:
 
 
 def sweep(pool: Pool) -> None:
-    """Remove tables of dropped indexes that nobody reads; the others wait for the next time, as
-    they do when the database fails: dropping has been acknowledged already."""
+    """Remove tables of dropped indexes that nobody reads; the others wait for the next time (a
+    drop, a load, an opening), as they do when the database fails: dropping has been acknowledged
+    already."""
     try:
         with pool.writing() as connection:
             rows = connection.execute(
                 "SELECT number FROM dropped FOR UPDATE SKIP LOCKED", binary=True
             ).fetchall()
             for (number,) in rows:
-                _remove(connection, table(pool.options.schema, number), number)
+                if _removed(connection, table(pool.options.schema, number)):
+                    connection.execute("DELETE FROM dropped WHERE number = %s", [number])
     except VectorError:
         return
 
 
-def _remove(connection: Connection, name: sql.Identifier, number: int) -> None:
+def _removed(connection: Connection, name: sql.Identifier) -> bool:
+    """Whether the table is gone now. One that cannot be removed, because somebody reads it or made
+    something of it, keeps no other."""
     try:
         with connection.transaction():
             connection.execute(
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(name)
             )
             connection.execute(sql.SQL("DROP TABLE {}").format(name))
-            connection.execute("DELETE FROM dropped WHERE number = %s", [number])
-    except errors.LockNotAvailable:
-        return
+    except errors.UndefinedTable:  # somebody removed it by hand
+        return True
+    except psycopg.Error:
+        return False
+    return True
