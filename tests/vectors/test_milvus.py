@@ -355,6 +355,70 @@ def test_writers_and_readers_of_a_name_exclude_one_another() -> None:
         pass
 
 
+def test_locks_are_kept_only_while_somebody_has_them() -> None:
+    """Names come from users: after any number of them, there or not, nothing is kept, also where
+    the work failed; a lock that is had or waited for is the same for all."""
+    locks = Locks()
+    for at in range(100):
+        with locks.reading(f"r{at}"):
+            assert len(locks._locks) == 1
+        with pytest.raises(KeyError), locks.writing(f"w{at}", f"x{at}"):
+            raise KeyError("mine")
+    assert locks._locks == {}
+    entered: list[str] = []
+
+    def entering() -> None:
+        with locks.writing("a"):
+            entered.append("writer")
+
+    with ThreadPoolExecutor(1) as pool:
+        with locks.reading("a"):
+            with locks.reading("a"):
+                writing = pool.submit(entering)
+            wait([writing], timeout=0.2)
+            assert (entered, len(locks._locks)) == ([], 1)
+        writing.result(10)
+    assert locks._locks == {}
+
+
+def test_a_store_keeps_no_lock_for_names_that_were_asked_for(make: Make) -> None:
+    """Every call for an index that is not there, and for one that is, leaves none behind."""
+    backend = make()
+    backend.create(IndexSpec("docs", 3))
+    backend.add("docs", _batch(["a"]))
+    for at in range(3):
+        with pytest.raises(VectorNotFoundError):
+            backend.ids(f"none{at}")
+        with pytest.raises(VectorNotFoundError):
+            backend.merge(f"none{at}", "docs", clear_source=True, on_conflict="skip")
+    assert backend._locks._locks == {}
+
+
+def test_a_writer_interrupted_while_it_waits_keeps_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever leaves before his turn has left: those who read go on reading."""
+    locks = Locks()
+    read = threading.Event()
+
+    def reading() -> None:
+        with locks.reading("a"):
+            read.set()
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with locks.reading("a"):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Condition, "wait_for", interrupted)
+            with pytest.raises(KeyboardInterrupt), locks.writing("a"):
+                pass
+        threading.Thread(target=reading, daemon=True).start()
+        assert read.wait(5)
+    with locks.writing("a"):
+        pass
+
+
 def _exported(backend: MilvusBackend) -> int:
     with backend.export("b") as state:
         return state.total
