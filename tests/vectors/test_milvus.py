@@ -31,7 +31,7 @@ pytest.importorskip("pymilvus", reason="pymilvus (extra milvus) is not installed
 pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
 
 from stillhouse.vectors.milvus import MilvusBackend
-from stillhouse.vectors.milvus_calls import MilvusOptions, place_of
+from stillhouse.vectors.milvus_calls import Calls, MilvusOptions, place_of
 from stillhouse.vectors.milvus_registry import Locks
 
 LOGIN = "u:s3cret%40" + "@"
@@ -482,6 +482,35 @@ def test_a_file_is_open_once(make: Make, tmp_path: Path) -> None:
         make()
     first.close()
     make().close()
+
+
+def test_an_opening_that_was_cut_off_is_finished_by_the_next(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between making the registry's collection and its index the process is killed: a Milvus
+    would not load it, so the next opening makes the index; another one does not."""
+    done = Calls.call
+    made: list[str] = []
+
+    def call(calls: Calls, method: str, *arguments: Any, **options: Any) -> Any:
+        if method == "create_index":
+            if not made:
+                made.append("cut off")
+                raise KeyboardInterrupt
+            made.append(arguments[0])
+        if method == "load_collection":
+            assert done(calls, "list_indexes", arguments[0])
+        return done(calls, method, *arguments, **options)
+
+    monkeypatch.setattr(Calls, "call", call)
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    second = make()
+    second.create(IndexSpec("docs", 3))
+    second.close()
+    assert make().names() == ["docs"]
+    assert made[:2] == ["cut off", "stillhouse_registry"]
+    assert len(made) == 3
 
 
 def test_a_failing_registry_is_not_a_missing_index(make: Make) -> None:

@@ -39,7 +39,10 @@ class Registry:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._loaded: set[str] = set()
-        if not calls.call("has_collection", REGISTRY):
+        if calls.call("has_collection", REGISTRY):
+            # Whoever made it may have been killed before he made its index.
+            calls.make_index(REGISTRY, "l2")
+        else:
             calls.make(REGISTRY, 2, "l2", _FIELDS)
         self._load(REGISTRY)
 
