@@ -105,6 +105,37 @@ def test_hnsw_finds_what_is_near_at_every_selectivity(make: Make, metric: Metric
         assert near >= 0.95 * total, (filter_, k)
 
 
+@pytest.mark.parametrize("filter_", [None, {"half": 1}])
+def test_no_answer_of_milvus_holds_more_metadata_than_it_can_send(
+    make: Make, monkeypatch: pytest.MonkeyPatch, filter_: Any
+) -> None:
+    """However deep a search looks, at most 1,000 items' metadata come at once (64 MB of 100 that a
+    Milvus sends), and the hits are those of memory."""
+    count = 2_400
+    vectors = _random(count, 16)
+    items = [Item(f"{at:05}", vectors[at], {"half": at % 2}) for at in range(count)]
+    stores = [VectorStore(make(scanned_items=0)), VectorStore(MemoryBackend())]
+    for store in stores:
+        store.create("docs", 16)
+        store.add("docs", items)
+    done = Calls.call
+    sizes: list[int] = []
+
+    def call(calls: Calls, method: str, *arguments: Any, **options: Any) -> Any:
+        answer = done(calls, method, *arguments, **options)
+        if method in ("search", "query") and "metadata" in options["output_fields"]:
+            sizes.append(len(answer[0] if method == "search" else answer))
+        return answer
+
+    monkeypatch.setattr(Calls, "call", call)
+    for k in (5, 1_100):
+        ours, theirs = (store.search("docs", vectors[0], k, filter=filter_) for store in stores)
+        assert [hit.id for hit in ours][:5] == [hit.id for hit in theirs][:5]
+        assert len({hit.id for hit in ours} & {hit.id for hit in theirs}) >= 0.95 * k
+        assert len(ours) == len(theirs)
+    assert 0 < max(sizes) <= 1_000
+
+
 def test_what_was_written_is_there_for_the_next(make: Make) -> None:
     """Every bit of a vector, null told from {}, 64-bit numbers, and the index itself are there
     after closing and opening again."""
