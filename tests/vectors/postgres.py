@@ -13,6 +13,7 @@ import shutil
 import signal
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 from typing import Any
 
@@ -90,6 +91,19 @@ class Postgres:
                 # pg_isready waits for a server that starts, not for one that is not there yet.
                 subprocess.run(["sleep", "0.05"], check=True)
         raise AssertionError(f"{program}: {done.stderr.decode()}")
+
+
+def wait_for_lock(connection: psycopg.Connection[Any], count: int = 1) -> int:
+    """Wait until so many other connections wait for a lock; the process of one in the server."""
+    asked = (
+        "SELECT pid FROM pg_stat_activity"
+        " WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    )
+    until = time.monotonic() + 30
+    while len(rows := connection.execute(asked).fetchall()) < count:
+        assert time.monotonic() < until, f"{len(rows)} of {count} wait for a lock"
+        connection.execute("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()")
+    return int(rows[0][0])
 
 
 def missing() -> str:

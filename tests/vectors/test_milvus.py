@@ -31,7 +31,7 @@ pytest.importorskip("pymilvus", reason="pymilvus (extra milvus) is not installed
 pytest.importorskip("milvus_lite", reason="milvus-lite is not installed")
 
 from stillhouse.vectors.milvus import MilvusBackend
-from stillhouse.vectors.milvus_calls import MilvusOptions, place_of
+from stillhouse.vectors.milvus_calls import Calls, MilvusOptions, place_of
 from stillhouse.vectors.milvus_registry import Locks
 
 LOGIN = "u:s3cret%40" + "@"
@@ -103,6 +103,37 @@ def test_hnsw_finds_what_is_near_at_every_selectivity(make: Make, metric: Metric
             near += len({hit.id for hit in ours} & {hit.id for hit in theirs})
             total += len(theirs)
         assert near >= 0.95 * total, (filter_, k)
+
+
+@pytest.mark.parametrize("filter_", [None, {"half": 1}])
+def test_no_answer_of_milvus_holds_more_metadata_than_it_can_send(
+    make: Make, monkeypatch: pytest.MonkeyPatch, filter_: Any
+) -> None:
+    """However deep a search looks, at most 1,000 items' metadata come at once (64 MB of 100 that a
+    Milvus sends), and the hits are those of memory."""
+    count = 2_400
+    vectors = _random(count, 16)
+    items = [Item(f"{at:05}", vectors[at], {"half": at % 2}) for at in range(count)]
+    stores = [VectorStore(make(scanned_items=0)), VectorStore(MemoryBackend())]
+    for store in stores:
+        store.create("docs", 16)
+        store.add("docs", items)
+    done = Calls.call
+    sizes: list[int] = []
+
+    def call(calls: Calls, method: str, *arguments: Any, **options: Any) -> Any:
+        answer = done(calls, method, *arguments, **options)
+        if method in ("search", "query") and "metadata" in options["output_fields"]:
+            sizes.append(len(answer[0] if method == "search" else answer))
+        return answer
+
+    monkeypatch.setattr(Calls, "call", call)
+    for k in (5, 1_100):
+        ours, theirs = (store.search("docs", vectors[0], k, filter=filter_) for store in stores)
+        assert [hit.id for hit in ours][:5] == [hit.id for hit in theirs][:5]
+        assert len({hit.id for hit in ours} & {hit.id for hit in theirs}) >= 0.95 * k
+        assert len(ours) == len(theirs)
+    assert 0 < max(sizes) <= 1_000
 
 
 def test_what_was_written_is_there_for_the_next(make: Make) -> None:
@@ -355,6 +386,70 @@ def test_writers_and_readers_of_a_name_exclude_one_another() -> None:
         pass
 
 
+def test_locks_are_kept_only_while_somebody_has_them() -> None:
+    """Names come from users: after any number of them, there or not, nothing is kept, also where
+    the work failed; a lock that is had or waited for is the same for all."""
+    locks = Locks()
+    for at in range(100):
+        with locks.reading(f"r{at}"):
+            assert len(locks._locks) == 1
+        with pytest.raises(KeyError), locks.writing(f"w{at}", f"x{at}"):
+            raise KeyError("mine")
+    assert locks._locks == {}
+    entered: list[str] = []
+
+    def entering() -> None:
+        with locks.writing("a"):
+            entered.append("writer")
+
+    with ThreadPoolExecutor(1) as pool:
+        with locks.reading("a"):
+            with locks.reading("a"):
+                writing = pool.submit(entering)
+            wait([writing], timeout=0.2)
+            assert (entered, len(locks._locks)) == ([], 1)
+        writing.result(10)
+    assert locks._locks == {}
+
+
+def test_a_store_keeps_no_lock_for_names_that_were_asked_for(make: Make) -> None:
+    """Every call for an index that is not there, and for one that is, leaves none behind."""
+    backend = make()
+    backend.create(IndexSpec("docs", 3))
+    backend.add("docs", _batch(["a"]))
+    for at in range(3):
+        with pytest.raises(VectorNotFoundError):
+            backend.ids(f"none{at}")
+        with pytest.raises(VectorNotFoundError):
+            backend.merge(f"none{at}", "docs", clear_source=True, on_conflict="skip")
+    assert backend._locks._locks == {}
+
+
+def test_a_writer_interrupted_while_it_waits_keeps_nobody_out(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Whoever leaves before his turn has left: those who read go on reading."""
+    locks = Locks()
+    read = threading.Event()
+
+    def reading() -> None:
+        with locks.reading("a"):
+            read.set()
+
+    def interrupted(*_: object) -> bool:
+        raise KeyboardInterrupt
+
+    with locks.reading("a"):
+        with monkeypatch.context() as patch:
+            patch.setattr(threading.Condition, "wait_for", interrupted)
+            with pytest.raises(KeyboardInterrupt), locks.writing("a"):
+                pass
+        threading.Thread(target=reading, daemon=True).start()
+        assert read.wait(5)
+    with locks.writing("a"):
+        pass
+
+
 def _exported(backend: MilvusBackend) -> int:
     with backend.export("b") as state:
         return state.total
@@ -418,6 +513,35 @@ def test_a_file_is_open_once(make: Make, tmp_path: Path) -> None:
         make()
     first.close()
     make().close()
+
+
+def test_an_opening_that_was_cut_off_is_finished_by_the_next(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Between making the registry's collection and its index the process is killed: a Milvus
+    would not load it, so the next opening makes the index; another one does not."""
+    done = Calls.call
+    made: list[str] = []
+
+    def call(calls: Calls, method: str, *arguments: Any, **options: Any) -> Any:
+        if method == "create_index":
+            if not made:
+                made.append("cut off")
+                raise KeyboardInterrupt
+            made.append(arguments[0])
+        if method == "load_collection":
+            assert done(calls, "list_indexes", arguments[0])
+        return done(calls, method, *arguments, **options)
+
+    monkeypatch.setattr(Calls, "call", call)
+    with pytest.raises(KeyboardInterrupt):
+        make()
+    second = make()
+    second.create(IndexSpec("docs", 3))
+    second.close()
+    assert make().names() == ["docs"]
+    assert made[:2] == ["cut off", "stillhouse_registry"]
+    assert len(made) == 3
 
 
 def test_a_failing_registry_is_not_a_missing_index(make: Make) -> None:

@@ -34,6 +34,7 @@ from psycopg import sql  # noqa: E402
 from stillhouse.vectors.pg import PgBackend  # noqa: E402
 from stillhouse.vectors.pg_filters import condition  # noqa: E402
 from stillhouse.vectors.pg_pool import PgOptions  # noqa: E402
+from tests.vectors.postgres import wait_for_lock  # noqa: E402
 
 LOGIN = "u:s3cret" + "@"
 Make = Callable[..., PgBackend]
@@ -281,7 +282,7 @@ def test_a_connection_in_an_open_transaction_is_not_used_again(make: Make) -> No
 
 
 def test_tables_of_dropped_indexes_are_removed_once_nobody_reads_them(make: Make, url: str) -> None:
-    """A table that an export holds outlives its index, and goes with the next change."""
+    """A table that an export holds outlives its index, and goes with the next drop."""
     backend = make()
     tables = (
         b"SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'items%' ORDER BY 1"
@@ -500,18 +501,10 @@ def test_who_comes_second_with_a_name_leaves_no_table(make: Make, url: str) -> N
     with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
         other.execute("INSERT INTO stillhouse.indexes VALUES ('docs', 99, 3, 'cosine')")
         creating = pool.submit(backend.create, IndexSpec("docs", 3))
-        _waiting(other)
+        wait_for_lock(other)
         other.commit()
         assert creating.result(30) is False
     assert _ask(url, b"SELECT relname FROM pg_class WHERE relname LIKE 'items%'") == []
-
-
-def _waiting(connection: Any) -> int:
-    """Wait until another connection waits for a lock; its process in the server."""
-    asked = "SELECT pid FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
-    while not (rows := connection.execute(asked).fetchall()):
-        connection.execute("SELECT pg_sleep(0.01), pg_stat_clear_snapshot()")
-    return int(rows[0][0])
 
 
 def test_several_processes_open_an_empty_database_at_once(url: str) -> None:
@@ -550,7 +543,7 @@ def test_a_merge_cut_off_half_way_moves_nothing(make: Make, url: str) -> None:
     with psycopg.connect(url) as other, ThreadPoolExecutor(1) as pool:
         other.execute("SELECT FROM stillhouse.indexes WHERE name = 'b' FOR UPDATE")
         merging = pool.submit(backend.merge, "a", "b", clear_source=True, on_conflict="skip")
-        other.execute("SELECT pg_terminate_backend(%s)", [_waiting(other)])
+        other.execute("SELECT pg_terminate_backend(%s)", [wait_for_lock(other)])
         with pytest.raises(VectorFailedError):
             merging.result(30)
     assert (backend.ids("a"), backend.ids("b")) == (["x", "y"], [])

@@ -160,19 +160,25 @@ class Calls:
         for name in texts:
             schema.add_field(name, DataType.VARCHAR, max_length=TEXT)
         schema.add_field("vector", DataType.FLOAT_VECTOR, dim=max(2, dimension))
-        index = MilvusClient.prepare_index_params()
-        index.add_index(
-            "vector",
-            index_type="HNSW",
-            metric_type=_METRICS[metric],
-            params={"M": 16, "efConstruction": 200},
-        )
         self.call(
             "create_collection",
             collection,
             schema=schema,
             consistency_level="Strong",
             num_shards=1,
+        )
+        self.make_index(collection, metric)
+
+    def make_index(self, collection: str, metric: Metric) -> None:
+        """What a collection cannot be loaded without. Nothing where it is there."""
+        if self.call("list_indexes", collection):
+            return
+        index = MilvusClient.prepare_index_params()
+        index.add_index(
+            "vector",
+            index_type="HNSW",
+            metric_type=_METRICS[metric],
+            params={"M": 16, "efConstruction": 200},
         )
         # pymilvus would wait half a second for the index of a collection that is empty.
         self.call("create_index", collection, index, sync=False)

@@ -39,7 +39,10 @@ class Registry:
     def __init__(self, calls: Calls) -> None:
         self._calls = calls
         self._loaded: set[str] = set()
-        if not calls.call("has_collection", REGISTRY):
+        if calls.call("has_collection", REGISTRY):
+            # Whoever made it may have been killed before he made its index.
+            calls.make_index(REGISTRY, "l2")
+        else:
             calls.make(REGISTRY, 2, "l2", _FIELDS)
         self._load(REGISTRY)
 
@@ -128,27 +131,37 @@ def _metadata(spec: IndexSpec) -> str:
 
 
 class Locks:
-    """A lock for each name: many read, or one writes. Who waits to write goes first."""
+    """A lock for each name: many read, or one writes. Who waits to write goes first. A lock is kept
+    only as long as somebody has it or waits for it: names come from users."""
 
     def __init__(self) -> None:
         self._lock = Lock()
         self._locks: dict[str, _ReadWrite] = {}
 
-    def _of(self, name: str) -> _ReadWrite:
+    @contextmanager
+    def _of(self, name: str) -> Iterator[_ReadWrite]:
         with self._lock:
-            return self._locks.setdefault(name, _ReadWrite())
+            lock = self._locks.setdefault(name, _ReadWrite())
+            lock.users += 1
+        try:
+            yield lock
+        finally:
+            with self._lock:
+                lock.users -= 1
+                if not lock.users:
+                    del self._locks[name]
 
     @contextmanager
     def reading(self, name: str) -> Iterator[None]:
         """Nobody writes meanwhile."""
-        with self._of(name).reading():
+        with self._of(name) as lock, lock.reading():
             yield
 
     @contextmanager
     def writing(self, *names: str) -> Iterator[None]:
         """Nobody else reads or writes any of them meanwhile; taken in sorted order."""
         first, *rest = sorted(set(names))
-        with self._of(first).writing():
+        with self._of(first) as lock, lock.writing():
             if rest:
                 with self.writing(*rest):
                     yield
@@ -158,6 +171,8 @@ class Locks:
 
 class _ReadWrite:
     def __init__(self) -> None:
+        self.users = 0
+        """Those who have it or wait for it, counted by `Locks`."""
         self._changed = Condition()
         self._readers = 0
         self._writers = 0
@@ -178,14 +193,18 @@ class _ReadWrite:
 
     @contextmanager
     def writing(self) -> Iterator[None]:
+        mine = False
         with self._changed:
             self._writers += 1
-            self._changed.wait_for(lambda: not self._writing and not self._readers)
-            self._writing = True
         try:
+            # Whoever is interrupted while he waits must not keep the readers out for good.
+            with self._changed:
+                self._changed.wait_for(lambda: not self._writing and not self._readers)
+                self._writing = mine = True
             yield
         finally:
             with self._changed:
                 self._writers -= 1
-                self._writing = False
+                if mine:
+                    self._writing = False
                 self._changed.notify_all()

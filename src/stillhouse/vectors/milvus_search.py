@@ -10,6 +10,7 @@ by `filters.matches` and `distances`, so that the answers are those of every oth
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from typing import Final
 
 import numpy as np
@@ -17,7 +18,7 @@ import numpy as np
 from stillhouse.vectors.checks import decoded
 from stillhouse.vectors.distances import better_first, scores
 from stillhouse.vectors.filters import Filter, matches
-from stillhouse.vectors.milvus_calls import Calls, batch_of, chunk_rows, metadata_of
+from stillhouse.vectors.milvus_calls import Calls, Row, batch_of, chunk_rows, metadata_of
 from stillhouse.vectors.milvus_registry import Index
 from stillhouse.vectors.values import Batch, Floats, Hits, Include, Metric
 
@@ -26,6 +27,8 @@ MOST_HITS: Final = 16_384
 _DEEPER: Final = 10
 """How many times k are looked at for a filter."""
 _LEAST: Final = 500
+_AT_ONCE: Final = 1_000
+"""How many items' metadata are read at once: up to 64 MB, of 100 that Milvus gives."""
 _FIELDS: Final = ["id", "metadata", "vector"]
 
 
@@ -33,7 +36,7 @@ def matching(calls: Calls, index: Index, filter_: Filter) -> list[str]:
     """The primary keys of what a filter matches, by looking at every item."""
     return [
         row["pk"]
-        for rows in calls.scan(index.collection, ["metadata"], 1_000)
+        for rows in calls.scan(index.collection, ["metadata"], _AT_ONCE)
         for row in rows
         if matches(filter_, decoded(metadata_of(row)))
     ]
@@ -67,7 +70,7 @@ def search(
     best: list[Batch | None] = [None] * len(queries)
     if total > max(calls.options.scanned_items, k) and k <= MOST_HITS:
         width = ef or calls.options.ef
-        best = [_near(calls, index, query, k, filter_, width, total) for query in queries]
+        best = [_near(calls, index, query, k, filter_, width) for query in queries]
     left = [at for at, found in enumerate(best) if found is None]
     if left:
         keys = None if filter_ is None else matching(calls, index, filter_)
@@ -82,19 +85,33 @@ def search(
 
 
 def _near(
-    calls: Calls, index: Index, query: Floats, k: int, filter_: Filter | None, ef: int, total: int
+    calls: Calls, index: Index, query: Floats, k: int, filter_: Filter | None, ef: int
 ) -> Batch | None:
     """The k nearest by the HNSW index; None where it did not give as many that match."""
-    if filter_ is None:
+    dimension = index.spec.dimension
+    if filter_ is None and k <= chunk_rows(dimension):
         rows = calls.near(index.collection, query, k, ef, _FIELDS)
-        return batch_of(rows, index.spec.dimension) if len(rows) >= min(k, total) else None
-    depth = min(MOST_HITS, max(_LEAST, _DEEPER * k))
-    rows = calls.near(index.collection, query, depth, ef, ["metadata"])
-    keys = [row["pk"] for row in rows if matches(filter_, decoded(metadata_of(row)))][:k]
-    if len(keys) < k:
-        return None
-    found = calls.rows(index.collection, keys, _FIELDS)
-    return batch_of(list(found.values()), index.spec.dimension)
+        return batch_of(rows, dimension) if len(rows) >= k else None
+    depth = k if filter_ is None else min(MOST_HITS, max(_LEAST, _DEEPER * k))
+    # Of many only the keys: with their metadata the answer could be more than Milvus gives.
+    few = filter_ is not None and depth <= _AT_ONCE
+    rows = calls.near(index.collection, query, depth, ef, ["metadata"] if few else [])
+    found = iter(rows) if filter_ is None else _those_that_match(calls, index, rows, filter_)
+    keys = [row["pk"] for row in islice(found, k)]
+    return _joined(*every(calls, index, keys)) if len(keys) == k else None
+
+
+def _those_that_match(
+    calls: Calls, index: Index, rows: list[Row], filter_: Filter
+) -> Iterator[Row]:
+    """Of those rows, in their order. Where they came without metadata it is fetched in pieces, of
+    no more of them than are asked for."""
+    for at in range(0, len(rows), _AT_ONCE):
+        part = rows[at : at + _AT_ONCE]
+        if "metadata" not in part[0]:
+            there = calls.rows(index.collection, [row["pk"] for row in part], ["metadata"])
+            part = [there[row["pk"]] for row in part if row["pk"] in there]
+        yield from (row for row in part if matches(filter_, decoded(metadata_of(row))))
 
 
 def _compared(metric: Metric, queries: Floats, k: int, batches: Iterable[Batch]) -> list[Batch]:
@@ -109,11 +126,11 @@ def _compared(metric: Metric, queries: Floats, k: int, batches: Iterable[Batch])
     return best
 
 
-def _joined(left: Batch, right: Batch) -> Batch:
+def _joined(*batches: Batch) -> Batch:
     return Batch(
-        left.ids + right.ids,
-        np.concatenate([left.vectors, right.vectors]),
-        left.metadata + right.metadata,
+        [id_ for batch in batches for id_ in batch.ids],
+        np.concatenate([batch.vectors for batch in batches]),
+        [metadata for batch in batches for metadata in batch.metadata],
     )
 
 

@@ -32,6 +32,7 @@ from stillhouse.vectors.pg_schema import (
     new_table,
     prepare,
     sweep,
+    take_over,
 )
 from stillhouse.vectors.pg_search import batch_of, search
 from stillhouse.vectors.pg_wire import wired_vectors
@@ -85,7 +86,8 @@ class PgBackend:
 
     What differs from the folder backend: vectors have at most 16,000 dimensions
     (`VectorLimitError`), and beyond 2,000 every search compares all that match. Reads never wait
-    for writes. Writes to one index wait for one another.
+    for writes. Writes to one index wait for one another, at most `PgOptions.wait_seconds`
+    (`VectorBusyError`).
 
     Raises `VectorFailedError` when the database cannot be reached or used.
     """
@@ -279,7 +281,8 @@ class PgBackend:
                 if there is not None and not replace:
                     raise index_exists(spec.name)
                 if there is not None:
-                    give_up(connection, there)
+                    take_over(connection, there, new)
+                    break
             total = _count(connection, new, None)
         sweep(self._pool)
         return total

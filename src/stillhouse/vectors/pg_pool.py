@@ -30,7 +30,6 @@ _SCHEMA: Final = re.compile(r"[a-z_][a-z0-9_]{0,62}")
 _NOT_NOW: Final = (
     errors.CannotConnectNow,
     errors.DeadlockDetected,
-    errors.LockNotAvailable,
     errors.QueryCanceled,
     errors.SerializationFailure,
     errors.TooManyConnections,
@@ -45,8 +44,10 @@ class PgOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     schema: str = "stillhouse"
     connections: int = 10
+    writers: int = 6
+    """How many of the connections writers may hold; one is left to readers in any case."""
     wait_seconds: float = 30.0
-    """How long a caller waits for one of the connections."""
+    """How long a caller waits for one of the connections, and then for each lock."""
     fetched_matches: int = 500
     exact_matches: int = 1_000
     ef: int = 100
@@ -94,14 +95,21 @@ class Pool:
         self.where = f"database {parameters.get('dbname', '')!s} on {host!s}".replace("  ", " ")
         self._parameters = parameters
         self._free = BoundedSemaphore(options.connections)
+        self._share = max(1, min(options.writers, options.connections - 1))
+        self._writers = BoundedSemaphore(self._share)
         self._lock = Lock()
         self._idle: list[Connection] = []
         self._closed = False
 
     @contextmanager
     def writing(self) -> Iterator[Connection]:
-        """A transaction in which each statement sees what is committed."""
-        with self._transaction(psycopg.IsolationLevel.READ_COMMITTED, False) as connection:
+        """A transaction in which each statement sees what is committed. Writers wait for one
+        another, and those who wait must not hold every connection: readers wait for nobody."""
+        # Before a connection is taken, or those who wait here would hold one after all.
+        with (
+            self._turn(self._writers, self._share, " for writing"),
+            self._transaction(psycopg.IsolationLevel.READ_COMMITTED, False) as connection,
+        ):
             yield connection
 
     @contextmanager
@@ -121,20 +129,25 @@ class Pool:
     @contextmanager
     def connection(self) -> Iterator[Connection]:
         """A connection outside of any transaction; errors of the database are translated."""
-        if not self._free.acquire(timeout=self.options.wait_seconds):
-            raise VectorBusyError(
-                f"all {self.options.connections} connections are in use", where=self.where
-            )
         connection = None
+        with self._turn(self._free, self.options.connections, ""):
+            try:
+                connection = self._take()
+                yield connection
+            except psycopg.Error as error:
+                raise self._told(error) from error
+            finally:
+                if connection is not None:
+                    self._give_back(connection)
+
+    @contextmanager
+    def _turn(self, places: BoundedSemaphore, count: int, kind: str) -> Iterator[None]:
+        if not places.acquire(timeout=self.options.wait_seconds):
+            raise VectorBusyError(f"all {count} connections{kind} are in use", where=self.where)
         try:
-            connection = self._take()
-            yield connection
-        except psycopg.Error as error:
-            raise self._told(error) from error
+            yield
         finally:
-            if connection is not None:
-                self._give_back(connection)
-            self._free.release()
+            places.release()
 
     def _take(self) -> Connection:
         while True:
@@ -166,6 +179,13 @@ class Pool:
                     sql.SQL(", ").join(map(sql.Identifier, path))
                 )
             )
+            # Without it who waits for a lock would hold his connection for ever. It is left alone
+            # where the URL, the user or the database has one.
+            connection.execute(
+                "SELECT set_config('lock_timeout', %s, false)"
+                " WHERE current_setting('lock_timeout') = '0'",
+                [str(max(1, round(1_000 * self.options.wait_seconds)))],
+            )
         except BaseException:
             connection.close()
             raise
@@ -196,6 +216,8 @@ class Pool:
         what = lines[0] if lines else type(error).__name__
         if isinstance(error, errors.UndefinedTable) and "items_" in what:
             return Moved("the index was dropped or replaced meanwhile", where=self.where)
+        if isinstance(error, errors.LockNotAvailable):
+            return VectorBusyError("waited too long for another writer", where=self.where)
         if isinstance(error, _NOT_NOW):
             return VectorBusyError(what, where=self.where)
         code = "disk_full" if isinstance(error, errors.DiskFull) else ""

@@ -52,10 +52,13 @@ def prepare(pool: Pool) -> int:
     """Make or update the tables; the type number of ``vector``. Several processes may do so at
     once: an advisory lock lets them through one by one. Raises `VectorFailedError`."""
     with pool.connection() as connection:
+        # What others have committed while this one waited must be seen, whatever the database's
+        # default is. A standby is opened to be read, so nothing is said of writing.
+        connection.isolation_level = psycopg.IsolationLevel.READ_COMMITTED
+        connection.read_only = None
         with connection.transaction():
             _check_server(connection)
-            key = f"stillhouse vectors {pool.options.schema}"
-            connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+            _alone(connection, f"stillhouse vectors {pool.options.schema}")
             _extension(connection)
             _migrate(connection, pool.options.schema)
         found = connection.execute(
@@ -74,24 +77,49 @@ def _check_server(connection: Connection) -> None:
         raise VectorFailedError("the database does not keep its texts in UTF8")
 
 
+def _alone(connection: Connection, key: str) -> None:
+    """Let nobody else of this database past here with the same key until the transaction ends."""
+    connection.execute("SELECT pg_advisory_xact_lock(hashtextextended(%s, 0))", [key])
+
+
 def _extension(connection: Connection) -> None:
-    asked = "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
-    found = connection.execute(asked).fetchone()
-    if found is None:
-        try:
+    version = _extension_version(connection)
+    if version is None:
+        # One lock for all schemas: they share the extension.
+        _alone(connection, "stillhouse vectors extension")
+        version = _extension_version(connection) or _make_extension(connection)
+    if tuple(int(part) for part in version.split(".")[:2]) < (0, 8):
+        raise VectorFailedError(
+            f"pgvector {version} is too old; 0.8 is needed",
+            way_out="Run ALTER EXTENSION vector UPDATE.",
+        )
+
+
+def _extension_version(connection: Connection) -> str | None:
+    found = connection.execute(
+        "SELECT extversion FROM pg_extension WHERE extname = 'vector'"
+    ).fetchone()
+    return None if found is None else str(found[0])
+
+
+def _make_extension(connection: Connection) -> str:
+    try:
+        with connection.transaction():
             connection.execute("CREATE EXTENSION vector SCHEMA public")
-        except psycopg.Error as error:
+    except errors.LockNotAvailable:
+        raise
+    except psycopg.Error as error:
+        # Another program does not know our lock: then the extension is there after all.
+        version = _extension_version(connection)
+        if version is None:
             raise VectorFailedError(
                 f"the database lacks pgvector: {error.diag.message_primary}",
                 way_out="Have its owner install pgvector and run CREATE EXTENSION vector.",
             ) from error
-        found = connection.execute(asked).fetchone()
-    assert found is not None
-    if tuple(int(part) for part in str(found[0]).split(".")[:2]) < (0, 8):
-        raise VectorFailedError(
-            f"pgvector {found[0]} is too old; 0.8 is needed",
-            way_out="Run ALTER EXTENSION vector UPDATE.",
-        )
+        return version
+    version = _extension_version(connection)
+    assert version is not None
+    return version
 
 
 def _migrate(connection: Connection, schema: str) -> None:
@@ -187,14 +215,30 @@ def make(connection: Connection, schema: str, spec: IndexSpec) -> bool:
 
 def enter(connection: Connection, index: Index) -> bool:
     """Give a table its name; False when there is an index of that name."""
-    spec = index.spec
-    metadata = None if spec.metadata is None else _CANONICAL.encode(spec.metadata).decode()
     made = connection.execute(
-        "INSERT INTO indexes (name, number, dimension, metric, metadata)"
+        "INSERT INTO indexes (number, dimension, metric, metadata, name)"
         " VALUES (%s, %s, %s, %s, %s) ON CONFLICT (name) DO NOTHING",
-        [spec.name, index.number, spec.dimension, spec.metric, metadata],
+        _row_of(index),
     )
     return made.rowcount == 1
+
+
+def take_over(connection: Connection, there: Index, index: Index) -> None:
+    """Give a table the name of another, which is locked. The row stays and changes: who waits for
+    it goes on with what it says then, where a row that was deleted is gone for him, though another
+    has its name."""
+    connection.execute(
+        "UPDATE indexes SET number = %s, dimension = %s, metric = %s, metadata = %s"
+        " WHERE name = %s",
+        _row_of(index),
+    )
+    _drop_later(connection, there)
+
+
+def _row_of(index: Index) -> list[object]:
+    spec = index.spec
+    metadata = None if spec.metadata is None else _CANONICAL.encode(spec.metadata).decode()
+    return [index.number, spec.dimension, spec.metric, metadata, spec.name]
 
 
 def new_table(connection: Connection, schema: str, spec: IndexSpec) -> Index:
@@ -227,30 +271,40 @@ def make_searchable(connection: Connection, index: Index) -> None:
 def give_up(connection: Connection, index: Index) -> None:
     """Take an index's name away. Its table goes when nobody reads it any more (`sweep`)."""
     connection.execute("DELETE FROM indexes WHERE number = %s", [index.number])
+    _drop_later(connection, index)
+
+
+def _drop_later(connection: Connection, index: Index) -> None:
     connection.execute("INSERT INTO dropped VALUES (%s)", [index.number])
 
 
 def sweep(pool: Pool) -> None:
-    """Remove tables of dropped indexes that nobody reads; the others wait for the next time, as
-    they do when the database fails: dropping has been acknowledged already."""
+    """Remove tables of dropped indexes that nobody reads; the others wait for the next time (a
+    drop, a load, an opening), as they do when the database fails: dropping has been acknowledged
+    already."""
     try:
         with pool.writing() as connection:
             rows = connection.execute(
                 "SELECT number FROM dropped FOR UPDATE SKIP LOCKED", binary=True
             ).fetchall()
             for (number,) in rows:
-                _remove(connection, table(pool.options.schema, number), number)
+                if _removed(connection, table(pool.options.schema, number)):
+                    connection.execute("DELETE FROM dropped WHERE number = %s", [number])
     except VectorError:
         return
 
 
-def _remove(connection: Connection, name: sql.Identifier, number: int) -> None:
+def _removed(connection: Connection, name: sql.Identifier) -> bool:
+    """Whether the table is gone now. One that cannot be removed, because somebody reads it or made
+    something of it, keeps no other."""
     try:
         with connection.transaction():
             connection.execute(
                 sql.SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE NOWAIT").format(name)
             )
             connection.execute(sql.SQL("DROP TABLE {}").format(name))
-            connection.execute("DELETE FROM dropped WHERE number = %s", [number])
-    except errors.LockNotAvailable:
-        return
+    except errors.UndefinedTable:  # somebody removed it by hand
+        return True
+    except psycopg.Error:
+        return False
+    return True
