@@ -66,6 +66,26 @@ def test_a_damaged_segment_is_told_and_mends_itself(folder: Path) -> None:
     assert check_folder(folder).problems == []
 
 
+def test_a_manifest_that_may_not_be_read_is_built_anew(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A derived file that belongs to somebody else does not stop the store."""
+    read = Path.read_bytes
+
+    def denying(path: Path) -> bytes:
+        if path.name == "manifest.json":
+            raise PermissionError(13, "Permission denied", str(path))
+        return read(path)
+
+    monkeypatch.setattr(Path, "read_bytes", denying)
+    backend = LocalBackend(folder)
+    with VectorStore(backend) as store:
+        assert store.search("docs", _vectors()[17], k=1)[0].id == "id-17"
+        backend.settle("docs")
+    monkeypatch.undo()
+    assert check_folder(folder).problems == []
+
+
 def test_a_damaged_row_is_a_loss(folder: Path, stillhouse: Command) -> None:
     """A flipped bit in an item is named, with its index, and ends in exit code 1."""
     path = folder / "truth.db"

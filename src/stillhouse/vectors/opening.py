@@ -175,5 +175,5 @@ def _sweep(folder: Path, numbers: set[int]) -> None:
     """Remove segments of indexes that are gone: a process died between the two."""
     segments = folder / "segments"
     for found in segments.iterdir() if segments.is_dir() else ():
-        if not (found.name.isdigit() and int(found.name) in numbers):
+        if not (found.name.isdecimal() and int(found.name) in numbers):
             shutil.rmtree(found, ignore_errors=True)
