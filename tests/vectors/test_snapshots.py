@@ -713,6 +713,24 @@ def test_file_of_version_1_says_what_it_left_out(store: VectorStore, tmp_path: P
     assert store.ids("old") == ["a", "b", "é"]
 
 
+@pytest.mark.parametrize("linked", [False, True])
+def test_only_files_are_written_over(store: VectorStore, tmp_path: Path, linked: bool) -> None:
+    """A pipe (like a device, such as /dev/null) or a folder is refused, also behind a link, and
+    stays what it is."""
+    os.mkfifo(tmp_path / "pipe")
+    for there in (tmp_path / "pipe", tmp_path):
+        path = there
+        if linked:
+            path = tmp_path / f"to-{there.name}"
+            path.symlink_to(there)
+        kind = there.stat().st_mode
+        with pytest.raises(VectorFailedError, match="is no regular file") as found:
+            store.export_file(SPEC.name, path)
+        assert (found.value.where, "\n" in str(found.value)) == (str(path), False)
+        assert (there.stat().st_mode, path.is_symlink()) == (kind, linked)
+    assert files(tmp_path) == []
+
+
 def test_files_that_cannot_be_used_are_refused(store: VectorStore, tmp_path: Path) -> None:
     """A missing, unreadable or damaged file: one clear error each, and no index."""
     path = tmp_path / "x"
