@@ -460,6 +460,22 @@ def test_deleted_snapshot_is_gone(
     assert len(files(place)) == 1
 
 
+def test_snapshot_of_another_index_is_not_deleted(store: VectorStore, place: Path) -> None:
+    """Where capitals do not count two indexes share a folder, and each has only its own; a
+    damaged one, which does not say whose it is, can still be removed."""
+    made = store.snapshot(SPEC.name)
+    (place / folder_of(SPEC.name)).rename(place / "other")
+    (path,) = files(place)
+    for id_ in (made.id, "latest"):
+        with pytest.raises(VectorNotFoundError) as found:
+            store.delete_snapshot("other", id_)
+        assert found.value.code == "snapshot_not_found"
+    assert files(place) == [path]
+    os.truncate(path, 50)
+    store.delete_snapshot("other", made.id)
+    assert files(place) == []
+
+
 # ------------------------------------------------------------- two writers, full disks
 
 

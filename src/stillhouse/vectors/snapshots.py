@@ -142,9 +142,14 @@ class Snapshots:
             return load(backend, file, into, self._limits, where, replace=replace).items
 
     def delete(self, name: str, snapshot: str) -> None:
-        """Remove a snapshot. Raises `VectorNotFoundError` (``snapshot_not_found``)."""
-        path = self._path(name, self._newest(name, snapshot))
+        """Remove a snapshot, also a damaged one. Raises `VectorNotFoundError`
+        (``snapshot_not_found``)."""
+        snapshot = self._newest(name, snapshot)
+        path = self._path(name, snapshot)
         with told():
+            entry = self._place.stat(path)
+            if entry is None or self._look(entry, name) is None:
+                raise snapshot_not_found(name, snapshot)
             self._place.delete(path)
 
     def _newest(self, name: str, snapshot: str) -> str:
