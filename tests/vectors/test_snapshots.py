@@ -288,6 +288,31 @@ def test_latest_is_the_newest_snapshot(store: VectorStore) -> None:
         assert found.value.code == "snapshot_not_found"
 
 
+def test_latest_looks_at_the_newest_alone(store: VectorStore, place: Path) -> None:
+    """How many snapshots there are does not matter to what it reads; where one in the folder is
+    another index's, it is the newest of those that are not."""
+    made = [store.snapshot(SPEC.name) for _ in range(5)]
+
+    class Watched(FolderPlace):
+        """Tells of what it reads."""
+
+        def read(self, path: str, start: int, end: int) -> bytes:
+            looked_at.add(path)
+            return super().read(path, start, end)
+
+    looked_at: set[str] = set()
+    snapshots = Snapshots(Watched(place))
+    snapshots.delete(SPEC.name, "latest")
+    assert looked_at == {f"{folder_of(SPEC.name)}/{made[4].id}.envelope"}
+    store.create("other", 3)
+    strange = store.snapshot("other")
+    (found,) = (place / "other").iterdir()
+    found.rename(place / folder_of(SPEC.name) / found.name)
+    assert strange.id > made[3].id
+    snapshots.delete(SPEC.name, "latest")
+    assert store.snapshots(SPEC.name) == made[:3]
+
+
 def test_ids_do_not_lead_elsewhere(store: VectorStore, place: Path) -> None:
     """An id with a path in it reaches no other index's snapshot, nor does a line end pass."""
     made = store.snapshot(SPEC.name)
