@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -120,6 +121,20 @@ def test_a_file_that_is_none_ends_in_one_line(stillhouse: Command, tmp_path: Pat
     other = stillhouse("vectors", "import", lines(tmp_path / "y", b"none"), "--into", "docs", *data)
     for told in (missing, other):
         assert (told.code, told.err.count("\n")) == (3, 1)
+
+
+def test_a_pipe_is_not_exported_to(stillhouse: Command, tmp_path: Path) -> None:
+    """One line, and the pipe is still there."""
+    data = ["--data", str(tmp_path / "data")]
+    assert fill(lambda *words: stillhouse("vectors", *words, *data), tmp_path)
+    pipe = tmp_path / "pipe"
+    os.mkfifo(pipe)
+    told = stillhouse("vectors", "export", "docs", pipe, *data)
+    line = (
+        f"error: {pipe}: this is no regular file, and is left as it is. "
+        "Give the path of a file, or one where nothing is.\n"
+    )
+    assert (told.code, told.err, pipe.is_fifo()) == (3, line, True)
 
 
 def test_only_a_folder_is_checked_or_rebuilt(stillhouse: Command, tmp_path: Path) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from stillhouse.vectors.manifest import NAME, read_manifest, write_manifest
 
 
@@ -40,3 +42,12 @@ def test_a_name_with_a_path_is_refused(tmp_path: Path) -> None:
     """Even with a right checksum no manifest leads out of its folder."""
     write_manifest(tmp_path, ["../1-8.seg"], _nothing)
     assert read_manifest(tmp_path) is None
+
+
+def test_a_manifest_that_cannot_be_read_is_none(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """What the system does not give names nothing, and the log says why."""
+    (tmp_path / NAME).mkdir()
+    assert read_manifest(tmp_path) is None
+    assert f"{tmp_path / NAME} cannot be read: Is a directory" in caplog.text

@@ -17,6 +17,7 @@ import pytest
 from stillhouse.errors import VectorDamagedError, VectorFailedError, VectorLockedError
 from stillhouse.vectors import schema, truth
 from stillhouse.vectors.check import check_folder
+from stillhouse.vectors.folder_lock import FolderLock
 from stillhouse.vectors.local import LocalBackend
 from stillhouse.vectors.mark import Mark, acknowledged
 from stillhouse.vectors.opening import open_folder
@@ -65,6 +66,37 @@ def test_a_second_process_is_refused(tmp_path: Path) -> None:
     )
     first.close()
     assert f"VectorLockedError: {tmp_path}: another store has this folder open" in done.stderr
+
+
+def test_a_lock_that_cannot_say_who_has_it_holds_all_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The line is for people only: a full disk takes neither the lock nor, later, the folder."""
+
+    def full(handle: int, data: bytes, offset: int) -> int:
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(os, "pwrite", full)
+    lock = FolderLock(tmp_path / "lock")
+    with pytest.raises(VectorLockedError, match="it does not say who"):
+        FolderLock(tmp_path / "lock")
+    lock.close()
+    FolderLock(tmp_path / "lock").close()
+
+
+def test_a_lock_whose_making_is_interrupted_is_let_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing is held that nobody could close."""
+
+    def interrupted(handle: int, data: bytes, offset: int) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(os, "pwrite", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        FolderLock(tmp_path / "lock")
+    monkeypatch.undo()
+    FolderLock(tmp_path / "lock").close()
 
 
 # ---------------------------------------------------------------------------- the folder
@@ -341,7 +373,9 @@ def test_leftovers_are_swept(tmp_path: Path) -> None:
     unnamed = IndexSpec("", kept.spec.dimension)
     truth.put_index(opened.connection, kept._replace(spec=unnamed))
     opened.close()
-    for stray in ("2", "77", "x"):
+    # The last is a digit to `str.isdigit`, and no number to `int`.
+    strays = {"2", "77", "x", "²"}
+    for stray in strays:
         (tmp_path / "segments" / stray).mkdir(parents=True)
     backend = LocalBackend(tmp_path)
     backend.close()
@@ -350,7 +384,7 @@ def test_leftovers_are_swept(tmp_path: Path) -> None:
     assert [kept.number for kept in opened.indexes] == [1]
     assert opened.leftovers == []
     opened.close()
-    assert not {"2", "77", "x"} & set(os.listdir(tmp_path / "segments"))
+    assert not strays & set(os.listdir(tmp_path / "segments"))
 
 
 # ------------------------------------------------------------------------------ the mark

@@ -288,6 +288,31 @@ def test_latest_is_the_newest_snapshot(store: VectorStore) -> None:
         assert found.value.code == "snapshot_not_found"
 
 
+def test_latest_looks_at_the_newest_alone(store: VectorStore, place: Path) -> None:
+    """How many snapshots there are does not matter to what it reads; where one in the folder is
+    another index's, it is the newest of those that are not."""
+    made = [store.snapshot(SPEC.name) for _ in range(5)]
+
+    class Watched(FolderPlace):
+        """Tells of what it reads."""
+
+        def read(self, path: str, start: int, end: int) -> bytes:
+            looked_at.add(path)
+            return super().read(path, start, end)
+
+    looked_at: set[str] = set()
+    snapshots = Snapshots(Watched(place))
+    snapshots.delete(SPEC.name, "latest")
+    assert looked_at == {f"{folder_of(SPEC.name)}/{made[4].id}.envelope"}
+    store.create("other", 3)
+    strange = store.snapshot("other")
+    (found,) = (place / "other").iterdir()
+    found.rename(place / folder_of(SPEC.name) / found.name)
+    assert strange.id > made[3].id
+    snapshots.delete(SPEC.name, "latest")
+    assert store.snapshots(SPEC.name) == made[:3]
+
+
 def test_ids_do_not_lead_elsewhere(store: VectorStore, place: Path) -> None:
     """An id with a path in it reaches no other index's snapshot, nor does a line end pass."""
     made = store.snapshot(SPEC.name)
@@ -458,6 +483,22 @@ def test_deleted_snapshot_is_gone(
     assert synced == [str(place / folder_of(SPEC.name))]
     assert store.snapshots(SPEC.name) == [second]
     assert len(files(place)) == 1
+
+
+def test_snapshot_of_another_index_is_not_deleted(store: VectorStore, place: Path) -> None:
+    """Where capitals do not count two indexes share a folder, and each has only its own; a
+    damaged one, which does not say whose it is, can still be removed."""
+    made = store.snapshot(SPEC.name)
+    (place / folder_of(SPEC.name)).rename(place / "other")
+    (path,) = files(place)
+    for id_ in (made.id, "latest"):
+        with pytest.raises(VectorNotFoundError) as found:
+            store.delete_snapshot("other", id_)
+        assert found.value.code == "snapshot_not_found"
+    assert files(place) == [path]
+    os.truncate(path, 50)
+    store.delete_snapshot("other", made.id)
+    assert files(place) == []
 
 
 # ------------------------------------------------------------- two writers, full disks
@@ -711,6 +752,24 @@ def test_file_of_version_1_says_what_it_left_out(store: VectorStore, tmp_path: P
     told = store.import_file(path, "old")
     assert told == EnvelopeInfo(index="old", version=1, items=3, left_out=2)
     assert store.ids("old") == ["a", "b", "é"]
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_only_files_are_written_over(store: VectorStore, tmp_path: Path, linked: bool) -> None:
+    """A pipe (like a device, such as /dev/null) or a folder is refused, also behind a link, and
+    stays what it is."""
+    os.mkfifo(tmp_path / "pipe")
+    for there in (tmp_path / "pipe", tmp_path):
+        path = there
+        if linked:
+            path = tmp_path / f"to-{there.name}"
+            path.symlink_to(there)
+        kind = there.stat().st_mode
+        with pytest.raises(VectorFailedError, match="is no regular file") as found:
+            store.export_file(SPEC.name, path)
+        assert (found.value.where, "\n" in str(found.value)) == (str(path), False)
+        assert (there.stat().st_mode, path.is_symlink()) == (kind, linked)
+    assert files(tmp_path) == []
 
 
 def test_files_that_cannot_be_used_are_refused(store: VectorStore, tmp_path: Path) -> None:

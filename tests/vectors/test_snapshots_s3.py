@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import http.client
 import io
 import re
 import threading
@@ -11,6 +12,7 @@ from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any, ClassVar
+from urllib.parse import urlsplit
 
 import numpy as np
 import pytest
@@ -277,3 +279,120 @@ def test_upload_that_fails_half_way_is_given_up(refusing: list[str], tmp_path: P
     assert "POST uploadId=u" not in refusing
     assert "PUT whole" not in refusing
     assert {"POST uploads", "PUT 1", "PUT 2"} <= {one.rstrip("=") for one in refusing}
+
+
+# ------------------------------------------------------------- answers lost on their way
+
+
+NOTHING = "(?!)"
+PUT = r"PUT .*\.envelope"
+END_OF_A_COPY = r"POST .*\.envelope\?uploadId=.*"
+
+
+class Losing(BaseHTTPRequestHandler):
+    """Passes everything on to a service, and loses the first answer to a request that matches
+    `lose`. That request is refused when it is sent again, as what it asks for is done."""
+
+    behind: ClassVar[str] = ""
+    lose: ClassVar[str] = NOTHING
+    lost: ClassVar[list[str]] = []
+    instead: ClassVar[bytes | None] = None
+    """What another writes there before it is sent again."""
+    protocol_version = "HTTP/1.1"
+
+    def _pass_on(self) -> None:
+        body = self.rfile.read(int(self.headers.get("content-length") or 0))
+        asked = f"{self.command} {self.path}"
+        if asked in self.lost:
+            self._answer(412, b"<Error><Code>PreconditionFailed</Code></Error>", [])
+            return
+        service = http.client.HTTPConnection(self.behind)
+        service.request(self.command, self.path, body, dict(self.headers))
+        answer = service.getresponse()
+        data, headers, status = answer.read(), answer.getheaders(), answer.status
+        if not self.lost and status < 300 and re.fullmatch(self.lose, asked):
+            self.lost.append(asked)
+            if self.instead is not None:
+                service.request("PUT", self.path, self.instead, _unconditional(dict(self.headers)))
+                service.getresponse().read()
+            status, data = 500, b"<Error><Code>InternalError</Code></Error>"
+        service.close()
+        self._answer(status, data, headers)
+
+    def _answer(self, status: int, data: bytes, headers: list[tuple[str, str]]) -> None:
+        self.send_response(status)
+        for name, value in headers:
+            if name.lower() not in {"content-length", "connection", "transfer-encoding"}:
+                self.send_header(name, value)
+        length = dict(headers).get("Content-Length", "0") if self.command == "HEAD" else len(data)
+        self.send_header("Content-Length", str(length))
+        self.end_headers()
+        self.wfile.write(data)
+
+    do_GET = do_HEAD = do_PUT = do_POST = do_DELETE = _pass_on
+
+    def log_message(self, format: str, *args: Any) -> None:
+        """Say nothing."""
+
+
+@pytest.fixture
+def losing(url: str, s3_environment: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Such a service before the bucket; it loses nothing until it is told what to lose."""
+    Losing.lost.clear()
+    monkeypatch.setattr(Losing, "behind", urlsplit(s3_environment).netloc)
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Losing)
+    server.daemon_threads = True
+    thread = threading.Thread(target=server.serve_forever)
+    thread.start()
+    monkeypatch.setenv("AWS_ENDPOINT_URL", f"http://127.0.0.1:{server.server_port}")
+    yield
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+def _unconditional(headers: dict[str, str]) -> dict[str, str]:
+    gone = {"content-length", "if-none-match"}
+    return {name: value for name, value in headers.items() if name.lower() not in gone}
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize(("one_put", "lose"), [(1 << 20, PUT), (0, END_OF_A_COPY)])
+def test_snapshot_whose_answer_was_lost_is_taken_once(
+    url: str,
+    keys: Callable[[], list[str]],
+    losing: None,
+    monkeypatch: pytest.MonkeyPatch,
+    one_put: int,
+    lose: str,
+) -> None:
+    """Sent again, the request is refused because it was done: that is no second writer's."""
+    monkeypatch.setattr(Losing, "lose", lose)
+    place = ObjectPlace(url, one_put=one_put)
+    made = Snapshots(place).take(envelopes.backend(), SPEC.name)
+    assert len(Losing.lost) == 1
+    assert keys() == [f"{FOLDER}/{made.id}.envelope"]
+    assert Snapshots(place).list(SPEC.name) == [made]
+
+
+@pytest.mark.s3
+@pytest.mark.parametrize("change", ["its size", "its end"])
+def test_another_object_is_never_taken_for_ones_own(
+    url: str,
+    keys: Callable[[], list[str]],
+    s3_client: Any,
+    losing: None,
+    monkeypatch: pytest.MonkeyPatch,
+    change: str,
+) -> None:
+    """What differs from the snapshot under its own name stays, and the snapshot goes elsewhere."""
+    whole = envelopes.encoded(envelopes.backend())
+    other = whole + b"?" if change == "its size" else whole[:-36] + bytes(36)
+    monkeypatch.setattr(Losing, "lose", PUT)
+    monkeypatch.setattr(Losing, "instead", other)
+    made = Snapshots(ObjectPlace(url)).take(envelopes.backend(), SPEC.name)
+    assert len(Losing.lost) == 1
+    first, second = keys()
+    assert second == f"{FOLDER}/{made.id}.envelope"
+    full = f"{url.removeprefix('s3://lakes/')}/{first}"
+    assert s3_client.get_object(Bucket="lakes", Key=full)["Body"].read() == other

@@ -1,12 +1,13 @@
 """Envelopes as files of the user's own: an index out to a path, and in again.
 
-A file is written whole or not at all, over what was there. It is read to its end before anything
-is touched.
+A file is written whole or not at all, over a file that was there and over nothing else. It is
+read to its end before anything is touched.
 """
 
 from __future__ import annotations
 
 import os
+import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -31,7 +32,9 @@ from stillhouse.vectors.values import EnvelopeInfo
 
 def write_envelope(backend: Backend, name: str, path: str | Path) -> EnvelopeInfo:
     """Write an index to a file. Raises what the backend's export raises, and `VectorFailedError`
-    when the disk refuses: then the path is as it was."""
+    when the disk refuses or the path is that of a pipe, a device or a folder: then it is as it
+    was."""
+    _refuse_special(path)
     folder, file = os.path.split(os.path.abspath(path))
     with (
         told(),
@@ -40,6 +43,21 @@ def write_envelope(backend: Backend, name: str, path: str | Path) -> EnvelopeInf
     ):
         written = envelope.encode(export, sink)
     return EnvelopeInfo(index=name, version=envelope_v2.VERSION, items=written.items)
+
+
+def _refuse_special(path: str | Path) -> None:
+    """Raise `VectorFailedError` for a pipe, a device or a folder. A file appears whole by taking
+    the place of what was there: of /dev/null, too."""
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):  # Nothing is there; or writing will say what is wrong.
+        return
+    if not stat.S_ISREG(mode):
+        raise VectorFailedError(
+            "this is no regular file, and is left as it is",
+            where=str(path),
+            way_out="Give the path of a file, or one where nothing is.",
+        )
 
 
 def read_envelope(

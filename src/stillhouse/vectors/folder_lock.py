@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
+from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
@@ -20,6 +21,7 @@ class FolderLock:
         self._handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
         try:
             fcntl.flock(self._handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            self._say_who()
         except BlockingIOError:
             holder = os.pread(self._handle, _LONGEST, 0).decode(errors="replace").strip()
             os.close(self._handle)
@@ -31,8 +33,13 @@ class FolderLock:
         except BaseException:
             os.close(self._handle)
             raise
-        os.ftruncate(self._handle, 0)
-        os.pwrite(self._handle, f"process {os.getpid()} on {os.uname().nodename}\n".encode(), 0)
+
+    def _say_who(self) -> None:
+        """Write down whose the lock is, for people only: it holds on a full disk as well."""
+        line = f"process {os.getpid()} on {os.uname().nodename}\n".encode()
+        with suppress(OSError):
+            os.ftruncate(self._handle, 0)
+            os.pwrite(self._handle, line, 0)
 
     def close(self) -> None:
         """Let go. The file stays: removing it would let two hold locks of that name."""

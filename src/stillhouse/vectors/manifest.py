@@ -8,6 +8,7 @@ read, no segment counts, and all are built again from the truth.
 
 from __future__ import annotations
 
+import logging
 import os
 import zlib
 from collections.abc import Callable, Iterable
@@ -20,6 +21,8 @@ from stillhouse.storage.disk import make_folders, sync_folder
 
 NAME: Final = "manifest.json"
 _VERSION: Final = 1
+
+_log = logging.getLogger(__name__)
 
 
 class _Manifest(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
@@ -48,13 +51,15 @@ def write_manifest(folder: Path, files: Iterable[str], faults: Callable[[str], N
 
 
 def read_manifest(folder: Path) -> list[str] | None:
-    """The files that count; None when there is no manifest, or it is not as it was written.
-
-    Raises `OSError` when the system refuses.
-    """
+    """The files that count; None when there is no manifest, it cannot be read, or it is not as
+    it was written."""
     try:
         data = (folder / NAME).read_bytes()
     except FileNotFoundError:
+        return None
+    except OSError as error:
+        # All that it names can be built from the truth, so it must not keep the truth closed.
+        _log.warning("%s cannot be read: %s", folder / NAME, error.strerror or error)
         return None
     try:
         manifest = msgspec.json.decode(data, type=_Manifest)

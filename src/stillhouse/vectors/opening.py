@@ -34,20 +34,16 @@ from stillhouse.vectors.verifying import (
 )
 
 _LOCK: Final = "lock"
-_OURS: Final = frozenset(
-    {
-        _LOCK,
-        MARK,
-        f"{MARK}{NEW}",
-        TRUTH,
-        f"{TRUTH}-wal",
-        f"{TRUTH}-shm",
-        JOURNAL,
-        "segments",
-        "snapshots",
-        "lost+found",
-    }
-)
+_AROUND: Final = frozenset({"segments", "snapshots", "lost+found"})
+_OURS: Final = _AROUND | {
+    _LOCK,
+    MARK,
+    f"{MARK}{NEW}",
+    TRUTH,
+    f"{TRUTH}-wal",
+    f"{TRUTH}-shm",
+    JOURNAL,
+}
 _TOLD: Final = 3
 _EMPTY: Final = Verified(0, None, [], {}, [])
 
@@ -95,17 +91,29 @@ def lock_folder(folder: Path, *, make: bool) -> FolderLock:
     with said(folder):
         if make:
             make_folders(str(folder))
-        if not folder.is_dir():
-            raise VectorFailedError("there is no such folder", where=str(folder))
-        strange = sorted(set(os.listdir(folder)) - _OURS)
-        if strange and not (folder / TRUTH).exists():
-            more = f" and {len(strange) - _TOLD:,} more" if len(strange) > _TOLD else ""
-            raise VectorFailedError(
-                f"this folder holds other things ({', '.join(strange[:_TOLD])}{more})",
-                where=str(folder),
-                way_out="Give a folder of its own to the vectors; it is made when it is missing.",
-            )
+        _refuse_strange(folder)
         return FolderLock(folder / _LOCK)
+
+
+def is_bare(folder: Path) -> bool:
+    """Whether no store was ever in a folder, so that there is nothing to lock. Raises as
+    `open_folder`, also when there is no folder."""
+    with said(folder):
+        _refuse_strange(folder)
+        return set(os.listdir(folder)) <= _AROUND
+
+
+def _refuse_strange(folder: Path) -> None:
+    if not folder.is_dir():
+        raise VectorFailedError("there is no such folder", where=str(folder))
+    strange = sorted(set(os.listdir(folder)) - _OURS)
+    if strange and not (folder / TRUTH).exists():
+        more = f" and {len(strange) - _TOLD:,} more" if len(strange) > _TOLD else ""
+        raise VectorFailedError(
+            f"this folder holds other things ({', '.join(strange[:_TOLD])}{more})",
+            where=str(folder),
+            way_out="Give a folder of its own to the vectors; it is made when it is missing.",
+        )
 
 
 @contextmanager
@@ -175,5 +183,5 @@ def _sweep(folder: Path, numbers: set[int]) -> None:
     """Remove segments of indexes that are gone: a process died between the two."""
     segments = folder / "segments"
     for found in segments.iterdir() if segments.is_dir() else ():
-        if not (found.name.isdigit() and int(found.name) in numbers):
+        if not (found.name.isdecimal() and int(found.name) in numbers):
             shutil.rmtree(found, ignore_errors=True)

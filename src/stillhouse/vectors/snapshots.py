@@ -85,9 +85,8 @@ class Snapshots:
     def list(self, name: str) -> list[SnapshotInfo]:
         """The snapshots of an index by id, also when the index itself is gone. Those that can be
         seen to be damaged are among them, and say so."""
-        folder = folder_of(name)
         with told():
-            entries = [entry for entry in self._place.list(folder) if _id_of(entry.path, folder)]
+            entries = _entries(self._place, name)
             if len(entries) < 2 or self._place.at_once == 1:
                 found = [self._look(entry, name) for entry in entries]
             else:
@@ -142,19 +141,27 @@ class Snapshots:
             return load(backend, file, into, self._limits, where, replace=replace).items
 
     def delete(self, name: str, snapshot: str) -> None:
-        """Remove a snapshot. Raises `VectorNotFoundError` (``snapshot_not_found``)."""
-        path = self._path(name, self._newest(name, snapshot))
+        """Remove a snapshot, also a damaged one. Raises `VectorNotFoundError`
+        (``snapshot_not_found``)."""
+        snapshot = self._newest(name, snapshot)
+        path = self._path(name, snapshot)
         with told():
+            entry = self._place.stat(path)
+            if entry is None or self._look(entry, name) is None:
+                raise snapshot_not_found(name, snapshot)
             self._place.delete(path)
 
     def _newest(self, name: str, snapshot: str) -> str:
         """An id as it is; that of the newest snapshot for `LATEST`."""
         if snapshot != LATEST:
             return snapshot
-        found = self.list(name)
-        if not found:
-            raise snapshot_not_found(name, snapshot)
-        return found[-1].id
+        with told():
+            entries = sorted(_entries(self._place, name), key=lambda entry: entry.path)
+            # Paths sort by time: as a rule the newest alone is read, however many there are.
+            for entry in reversed(entries):
+                if found := self._look(entry, name):
+                    return found.id
+        raise snapshot_not_found(name, snapshot)
 
     def _path(self, name: str, snapshot: str) -> str:
         if _ID.fullmatch(str(snapshot)):
@@ -176,6 +183,12 @@ def folder_of(name: str) -> str:
     if len(escaped) <= _LONGEST:
         return escaped
     return f"={hashlib.sha256(name.encode()).hexdigest()}"
+
+
+def _entries(place: Place, name: str) -> list[Entry]:
+    """What is a snapshot by its name, of this index or of another that shares its folder."""
+    folder = folder_of(name)
+    return [entry for entry in place.list(folder) if _id_of(entry.path, folder)]
 
 
 def _id_of(path: str, folder: str) -> str:

@@ -46,6 +46,16 @@ class Verified(NamedTuple):
     problems: list[Problem]
 
 
+def _connect(path: Path) -> sqlite3.Connection:
+    """A connection that changes nothing. Where there is no log SQLite makes an empty one, unless
+    it is told that nobody writes: the lock of the folder, which the caller has, sees to that."""
+    real = path.resolve()  # Behind a link is where SQLite has the log.
+    if any(real.with_name(f"{real.name}{end}").exists() for end in ("-wal", "-journal")):
+        return connect(path, "verify")
+    where = f"{path.absolute().as_uri()}?mode=ro&immutable=1"
+    return sqlite3.connect(where, uri=True, isolation_level=None)
+
+
 def is_new(folder: Path) -> bool:
     """Whether nothing was ever acknowledged here: there is no truth, or one that was begun and
     never finished. Raises `VectorDamagedError` and `sqlite3.Error`."""
@@ -54,7 +64,7 @@ def is_new(folder: Path) -> bool:
         return False
     if not path.exists() or not path.stat().st_size or (folder / JOURNAL).exists():
         return True
-    connection = connect(path, "verify")
+    connection = _connect(path)
     try:
         return version_of(connection, path) == 0
     finally:
@@ -67,7 +77,7 @@ def is_older(folder: Path) -> bool:
     path = folder / TRUTH
     if not path.exists():
         return False
-    connection = connect(path, "verify")
+    connection = _connect(path)
     try:
         version = version_of(connection, path)
         if not 0 < version < schema.VERSION:
@@ -100,7 +110,7 @@ def verify(folder: Path) -> Verified:
 
 
 def _verified(path: Path, acked: int | None, folder: Path) -> Verified:
-    connection = connect(path, "verify")
+    connection = _connect(path)
     try:
         version = version_of(connection, path)
         if not version:
