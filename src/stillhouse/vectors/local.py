@@ -23,12 +23,11 @@ from typing import Final
 
 import msgspec
 
-from stillhouse.errors import VectorDamagedError, VectorError, VectorNotFoundError
+from stillhouse.errors import VectorError, VectorNotFoundError
 from stillhouse.vectors import truth
 from stillhouse.vectors.backend import Export
 from stillhouse.vectors.checks import decoded
 from stillhouse.vectors.filters import Filter, matches
-from stillhouse.vectors.live import Rows
 from stillhouse.vectors.merging import merge
 from stillhouse.vectors.opening import Opened, open_folder
 from stillhouse.vectors.readers import Readers
@@ -40,7 +39,6 @@ from stillhouse.vectors.refusals import (
     refuse_other,
 )
 from stillhouse.vectors.registry import Entry, FolderRegistry, Registry
-from stillhouse.vectors.schema import RESTORE
 from stillhouse.vectors.search_index import Pinned, SearchIndex, SearchOptions, nothing
 from stillhouse.vectors.values import (
     Batch,
@@ -238,7 +236,7 @@ class LocalBackend:
         with self._readers.index(name) as (connection, kept):
             there = truth.find(connection, kept.number, ids)
             seqs = [there[id_][0] for id_ in ids if id_ in there]
-            return _sound_batch(list(truth.read(connection, seqs)), kept, self._opened.path)
+            return truth.sound_batch(list(truth.read(connection, seqs)), kept, self._opened.path)
 
     def delete(self, name: str, ids: Sequence[str]) -> list[bool]:
         def run(transaction: Transaction) -> list[bool]:
@@ -321,7 +319,7 @@ class LocalBackend:
         while place is not None:
             rows = truth.after(connection, kept.number, place, _BATCH)
             if rows:
-                yield _sound_batch(rows, kept, self._opened.path)
+                yield truth.sound_batch(rows, kept, self._opened.path)
             place = rows[-1][1].id if len(rows) == _BATCH else None
 
     def load(self, spec: IndexSpec, batches: Iterable[Batch], *, replace: bool) -> int:
@@ -391,16 +389,3 @@ def _take(transaction: Transaction, entry: Entry, rows: list[truth.Row]) -> None
     for id_ in truth.find(transaction.connection, entry.number, ids):
         raise id_twice(id_)
     transaction.change(entry, transaction.insert(entry.number, rows), [])
-
-
-def _sound_batch(rows: list[tuple[int, truth.Row]], kept: truth.Kept, path: Path) -> Batch:
-    """Rows as a batch. Raises `VectorDamagedError` when one is not as it was written."""
-    for _, row in rows:
-        if not truth.is_sound(row):
-            raise VectorDamagedError(
-                f"item {row.id!r} of index {kept.spec.name!r} is not as it was written",
-                where=str(path),
-                way_out=RESTORE,
-            )
-    columns: Rows = truth.columns_of(rows, kept.spec.dimension)
-    return Batch(columns.ids, columns.vectors, columns.metadata)

@@ -69,6 +69,19 @@ def columns_of(numbered: Sequence[tuple[int, Row]], dimension: int) -> Rows:
     )
 
 
+def sound_batch(rows: list[tuple[int, Row]], kept: Kept, path: Path) -> Batch:
+    """Rows as a batch. Raises `VectorDamagedError` when one is not as it was written."""
+    for _, row in rows:
+        if not is_sound(row):
+            raise VectorDamagedError(
+                f"item {row.id!r} of index {kept.spec.name!r} is not as it was written",
+                where=str(path),
+                way_out=RESTORE,
+            )
+    columns: Rows = columns_of(rows, kept.spec.dimension)
+    return Batch(columns.ids, columns.vectors, columns.metadata)
+
+
 # -------------------------------------------------------------------------------- indexes
 
 
