@@ -5,8 +5,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import shutil
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import SimpleNamespace
@@ -15,7 +17,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from stillhouse.vectors import VectorStore
+from stillhouse.cli import vectors_add
+from stillhouse.errors import VectorFailedError
+from stillhouse.vectors import Limits, VectorStore
 from tests.runs import Command, Told
 from tests.vectors.serving import serving
 
@@ -195,6 +199,13 @@ BAD = [
     (b'{"id": "x", "vector": [1, 0, 0], "metadata": []}', "Expected `object | null`"),
     (b'{"id": "x", "vec', "Input data was truncated"),
     (b"\xff\xfe", "JSON is malformed"),
+    (
+        b'{"id": "x", "vector": [1, 0, 0], "metadata": {"a": '
+        + b"[" * 5_000
+        + b"]" * 5_000
+        + b"}}",
+        "it is nested too deeply",
+    ),
     (b'{"id": "\xff", "vector": [1, 0, 0]}', "is no UTF-8"),
 ]
 
@@ -223,10 +234,10 @@ def test_bad_lines_are_put_aside(vectors: Command, tmp_path: Path) -> None:
     told = vectors("add", "docs", file, "--refused", aside)
     assert told.code == 1
     assert told.err == (
-        f"index docs: 3 inserted, 0 replaced, 0 unchanged\nnote: 45 bad lines went to {aside}\n"
+        f"index docs: 3 inserted, 0 replaced, 0 unchanged\nnote: 48 bad lines went to {aside}\n"
     )
     kept = {row["place"]: row for row in map(json.loads, aside.read_text().splitlines())}
-    numbers = [*range(2, 17), *range(18, 48)]
+    numbers = [*range(2, 18), *range(19, 51)]
     assert sorted(kept) == sorted(f"{file}:{number}" for number in numbers)
     for number, (line, reason) in zip(numbers, BAD * 3, strict=True):
         row = kept[f"{file}:{number}"]
@@ -290,7 +301,7 @@ def test_columns_that_do_not_fit_together_are_refused(vectors: Command, tmp_path
     for line, value in tried.items():
         np.save(array, value, allow_pickle=True)
         told = vectors("add", "docs", "--ids", ids, "--vectors", array)
-        assert (told.code, told.err) == (2, f"error: {line}\n")
+        assert (told.code, told.err) == (2, f"error: {line}. Nothing went in.\n")
     torn = b"\x93NUMPY\x01\x00\x10\x00{'descr': ((((  "
     for data in (b"", b"\x93NUMPY", b"PK\x03\x04", b"{}", torn):
         array.write_bytes(data)
@@ -299,6 +310,85 @@ def test_columns_that_do_not_fit_together_are_refused(vectors: Command, tmp_path
         np.savez(stream, a=np.eye(2))
     assert vectors("add", "docs", "--ids", ids, "--vectors", array).code == 2
     assert vectors("ids", "docs").out == ""
+
+
+def test_columns_come_from_pipes(
+    docs: Command, tmp_path: Path, stdin: Callable[[bytes], None]
+) -> None:
+    """What can be read only once is read once; where it ends early that is said, and not taken for
+    the end."""
+    array = tmp_path / "x.npy"
+    np.save(array, np.eye(3))
+    stdin(b"p\nq\nr\n")
+    told = docs("add", "docs", "--ids", "-", "--vectors", array, "--json")
+    assert document(told)["inserted"] == 3
+    for lines_, short in ((b"p\nq\n", "-"), (b"p\nq\nr\ns\n", str(array))):
+        stdin(lines_)
+        told = docs("add", "docs", "--ids", "-", "--vectors", array)
+        assert told.code == 2
+        assert told.err.startswith(f"error: {short}: ends after "), told.err
+        assert told.err.endswith("and the others go on. Nothing went in.\n")
+    pipe = tmp_path / "known"
+    os.mkfifo(pipe)
+    writer = threading.Thread(target=pipe.write_bytes, args=(b'{"n": 1}\n{"n": 2}\nnull\n',))
+    writer.start()
+    stdin(b"p\nq\nr\n")
+    told = docs("add", "docs", "--ids", "-", "--vectors", array, "--metadata", pipe, "--json")
+    writer.join()
+    assert document(told)["replaced"] == 2
+    told = docs("add", "docs", "--ids", "-", "--vectors", array, "--metadata", "-")
+    line = "error: ids and metadata cannot both come from standard input"
+    assert (told.code, told.err.startswith(line)) == (2, True)
+
+
+def test_a_server_with_other_limits_is_asked(stillhouse: Command, tmp_path: Path) -> None:
+    """What a server takes is for it to say. What it refuses as a whole is told with the place, and
+    with how much went in before."""
+    pytest.importorskip("uvicorn", reason="the extra serve is not installed")
+    limits = Limits(batch_items=100, metadata_bytes=200_000, k=20_000, body_bytes=20_000_000)
+    rows = [{"id": f"{at:03}", "vector": [1, 2]} for at in range(250)]
+    file = lines(tmp_path / "items.jsonl", *rows)
+    known = {"x": "y" * 100_000}
+    large = lines(tmp_path / "l.jsonl", {"id": "l", "vector": [1, 2], "metadata": known})
+    with serving(VectorStore("memory:", limits=limits)) as url:
+        where = ("--url", url)
+        assert stillhouse("vectors", "create", "docs", "-d", 2, *where).code == 0
+        told = stillhouse("vectors", "add", "docs", file, *where)
+        assert (told.code, told.err.count("\n")) == (3, 1)
+        assert "at most 100 are allowed at once" in told.err
+        assert f"begins at {file}:1. Give a smaller --batch. Nothing went in." in told.err
+        told = stillhouse("vectors", "add", "docs", file, "--batch", 100, *where)
+        assert (told.code, told.err) == (0, "index docs: 250 inserted, 0 replaced, 0 unchanged\n")
+        assert stillhouse("vectors", "add", "docs", large, *where).code == 0
+        told = stillhouse("vectors", "search", "docs", "--vector", "[1, 1]", "-k", 15_000, *where)
+        assert told.code == 0
+
+
+def test_what_ends_adding_says_how_much_went_in(
+    vectors: Command, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A failure and Ctrl-C alike: the batches before are in."""
+    assert vectors("create", "docs", "-d", 2).code == 0
+    file = lines(tmp_path / "x.jsonl", *({"id": f"{at}", "vector": [1, 2]} for at in range(25)))
+    real = vectors_add._add_batch
+    for failure, code, said in (
+        (VectorFailedError("the disk is tired"), 3, "error: the disk is tired. 20 items went in;"),
+        (KeyboardInterrupt(), 130, "note: 20 items went in; all can be added again.\nstopped\n"),
+    ):
+        batches = 0
+
+        def fails(*arguments: Any, failure: BaseException = failure) -> None:
+            nonlocal batches
+            batches += 1
+            if batches == 3:
+                raise failure
+            real(*arguments)
+
+        monkeypatch.setattr(vectors_add, "_add_batch", fails)
+        told = vectors("add", "docs", file, "--batch", 10)
+        assert (told.code, told.err.startswith(said)) == (code, True), told.err
+        monkeypatch.undo()
+    assert vectors("count", "docs").out == "20\n"
 
 
 def test_what_is_to_be_added_has_to_be_clear(docs: Command, items: Path, tmp_path: Path) -> None:
@@ -427,6 +517,12 @@ def test_queries_come_from_files_and_standard_input(
             "ef: is more than the 10,000 that are allowed",
         ),
         (("--vector", "[1, 0, 0]", "--filter", "["), 2, "--filter: cannot be used: "),
+        (("--vector", "[" * 5_000 + "]" * 5_000), 2, "--vector: cannot be used: it is nested too"),
+        (
+            ("--vector", "[1, 0, 0]", "--filter", '{"a":' * 5_000 + "1" + "}" * 5_000),
+            2,
+            "--filter: cannot be used: it is nested too deeply",
+        ),
         (("--vector", "[1, 0, 0]", "--filter", '{"$x": 1}'), 3, "filter.$x: is no operator here"),
     ],
 )

@@ -112,6 +112,7 @@ CALLS: dict[str, Call] = {
     "columns of the wrong dimension": lambda s: s.add_columns("docs", ["a", "b"], np.ones((2, 5))),
     "columns of one dimension": lambda s: s.add_columns("docs", ["a", "b", "c"], ONE),
     "columns with an id twice": lambda s: s.add_columns("docs", ["a", "a"], [[1, 2, 3], [1, 2, 3]]),
+    "columns with a string for ids": lambda s: s.add_columns("docs", "xyz", GRID[:3]),
     "columns of none": lambda s: s.add_columns("none", ["a"], GRID),
     "nothing was added": lambda s: s.ids("docs"),
     # reading
@@ -135,6 +136,11 @@ CALLS: dict[str, Call] = {
     "search tags": lambda s: s.search(
         "docs", ONE, ef=60, filter={"$or": [{"tags": 2.0}, {"$not": {"n": {"$exists": True}}}]}
     ),
+    "search of numpy's numbers": lambda s: s.search(
+        "docs", ONE, np.int64(3), ef=np.int64(40), filter={"n": {"$lt": np.float64(9.5)}}
+    ),
+    "search of numpy's text": lambda s: s.search("docs", ONE, 3, filter={"lang": np.str_("en")}),
+    "search of what is no number": lambda s: s.search("docs", ONE, filter={"n": np.int64(7)}),
     "search matches nothing": lambda s: s.search("docs", ONE, filter={"lang": "fr"}),
     "search many": lambda s: s.search_many("docs", GRID[:20], 5, filter={"lang": {"$in": ["en"]}}),
     "search many lists": lambda s: s.search_many("docs", GRID[:3].tolist(), 5),
@@ -170,6 +176,7 @@ CALLS: dict[str, Call] = {
     "count": lambda s: s.count("docs"),
     "count filtered": lambda s: s.count("docs", {"n": {"$gte": 7}, "lang": "en"}),
     "count by position": lambda s: s.count("docs", {}),
+    "count of numpy's numbers": lambda s: s.count("docs", {"n": {"$gt": np.float64(6.5)}}),
     "count none": lambda s: s.count("docs", {"lang": "fr"}),
     "count of none": lambda s: s.count("none"),
     "count filter off": lambda s: s.count("docs", {"n": {"$regex": "x"}}),
@@ -198,6 +205,7 @@ CALLS: dict[str, Call] = {
     "delete numbers": lambda s: s.delete("docs", [1]),
     "delete too many": lambda s: s.delete("docs", [str(at) for at in range(301)]),
     "delete matching": lambda s: s.delete("docs", filter={"n": {"$lt": 20}}),
+    "delete matching numpy's number": lambda s: s.delete("docs", filter={"n": np.float64(21.0)}),
     "delete filter off": lambda s: s.delete("docs", filter={"$n": 1}),
     "delete neither": lambda s: s.delete("docs"),
     "delete both": lambda s: s.delete("docs", ["a"], filter={}),

@@ -219,7 +219,10 @@ def run(arguments: Sequence[str] | None = None) -> int:
         given = list(arguments) if arguments is not None else None
         code = app(args=given, prog_name="stillhouse", standalone_mode=False)
         if code == STOPPED:  # Ctrl-C, as typer tells of it
-            output.say("stopped; the lake is as it was before the step that was under way")
+            said = given if given is not None else sys.argv[1:]
+            lake = not said or said[0] not in ("vectors", "serve")
+            rest = "; the lake is as it was before the step that was under way" if lake else ""
+            output.say(f"stopped{rest}")
     except TyperException as error:
         if words := error.format_message().replace("Value error, ", ""):
             stop = "" if words.endswith((".", "?")) else "."

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from typing import Annotated, Final
 
 import typer
@@ -14,11 +15,17 @@ from stillhouse.cli import vectors_files as files
 from stillhouse.cli.options import Json
 from stillhouse.cli.vectors_files import Refused, Row
 from stillhouse.cli.vectors_options import Data, KeyFile, Name, Url, open_service
-from stillhouse.errors import RecordError, UsageError, VectorRequestError
+from stillhouse.errors import (
+    RecordError,
+    StillhouseError,
+    UsageError,
+    VectorError,
+    VectorLimitError,
+    VectorRequestError,
+)
 from stillhouse.vectors import VectorService
 from stillhouse.work import Progress
 
-_BATCH_ITEMS: Final = 1_000
 _BATCH_BYTES: Final = 16 * 1024 * 1024
 _TOLD: Final = 5
 _ITEM: Final = re.compile(r"items\[(\d+)\]\.?")
@@ -49,12 +56,15 @@ def add(
             "--refused", metavar="FILE", help="Go on past bad lines, and write them to this file."
         ),
     ] = None,
+    batch: Annotated[
+        int, typer.Option("--batch", min=1, metavar="N", help="Items that are added at once.")
+    ] = 1_000,
     data: Data = None,
     url: Url = None,
     key_file: KeyFile = None,
     json: Json = False,
 ) -> int:
-    """Insert or replace items, in batches of 1,000; of an id that comes twice the later stands.
+    """Insert or replace items, batch by batch; of an id that comes twice the later stands.
 
     A bad line ends it: the batches before are in, and all can be added again. With --refused it
     goes on, and exit code 1 says that there were some.
@@ -63,7 +73,9 @@ def add(
     bad = Refused(refused)
     with open_service(data, url, key_file) as service, output.progress(json) as hears:
         service.describe(name)  # an index that is not there is said before anything is read
-        counts = _add_all(service, name, rows, bad, hears)
+        counts = {"inserted": 0, "replaced": 0, "unchanged": 0}
+        with _telling(counts):
+            _add_all(service, name, rows, bad, counts, batch, hears)
     counts["refused"] = bad.count
     if json:
         output.emit({"schema_version": 1, "index": name, **counts})
@@ -88,17 +100,44 @@ def _rows(
     )
 
 
+@contextmanager
+def _telling(counts: dict[str, int]) -> Iterator[None]:
+    """Whatever ends adding, how much went in is said: a batch that did is in for good."""
+    try:
+        yield
+    except RecordError:
+        raise  # of a bad line, and says it itself
+    except StillhouseError as error:
+        error.way_out = " ".join(filter(None, (error.way_out, _went_in(counts))))
+        raise
+    except KeyboardInterrupt:
+        output.note(_went_in(counts))
+        raise
+
+
+def _went_in(counts: dict[str, int]) -> str:
+    total = sum(counts.values())
+    if not total:
+        return "Nothing went in."
+    return f"{output.number(total, 'item')} went in; all can be added again."
+
+
 def _add_all(
-    service: VectorService, name: str, rows: Iterable[Row], bad: Refused, hears: Progress
-) -> dict[str, int]:
-    counts = {"inserted": 0, "replaced": 0, "unchanged": 0}
+    service: VectorService,
+    name: str,
+    rows: Iterable[Row],
+    bad: Refused,
+    counts: dict[str, int],
+    most: int,
+    hears: Progress,
+) -> None:
     batch: list[Row] = []
     seen, size, done = set[str](), 0, 0
     for row in rows:
         if row.item is None:
             _refuse([row], bad, counts)
             continue
-        full = len(batch) >= _BATCH_ITEMS or size + row.size > _BATCH_BYTES
+        full = len(batch) >= most or size + row.size > _BATCH_BYTES
         if batch and (full or row.item.id in seen):
             _add_batch(service, name, batch, bad, counts)
             done += len(batch)
@@ -109,7 +148,6 @@ def _add_all(
         size += row.size
     if batch:
         _add_batch(service, name, batch, bad, counts)
-    return counts
 
 
 def _add_batch(
@@ -122,14 +160,25 @@ def _add_batch(
         except VectorRequestError as error:
             reasons = _located(error)
             if not reasons or max(reasons) >= len(batch):
-                raise
+                raise _placed(error, batch) from None
             told = [batch[at]._replace(reason=reason) for at, reason in sorted(reasons.items())]
             _refuse(told, bad, counts)
             batch = [row for at, row in enumerate(batch) if at not in reasons]
+        except VectorError as error:
+            raise _placed(error, batch) from None
         else:
             for word in counts:
                 counts[word] += getattr(done, word)
             return
+
+
+def _placed(error: VectorError, batch: list[Row]) -> VectorError:
+    """An error that is no item's own, with where the batch begins that it ended."""
+    way_out = f"It ended in the batch that begins at {batch[0].place}."
+    if isinstance(error, VectorLimitError):
+        way_out += " Give a smaller --batch."
+    error.way_out = " ".join(filter(None, (error.way_out, way_out)))
+    return error
 
 
 def _located(error: VectorRequestError) -> dict[int, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from itertools import repeat
+from itertools import repeat, zip_longest
 from pathlib import Path
 from tokenize import TokenError
 from typing import Any, BinaryIO, Final, NamedTuple
@@ -16,7 +16,7 @@ from typing import Any, BinaryIO, Final, NamedTuple
 import msgspec
 import numpy as np
 
-from stillhouse.cli.vectors_options import parse
+from stillhouse.cli.vectors_options import TOO_DEEP, parse
 from stillhouse.errors import UsageError
 from stillhouse.storage.paths import disk_error
 from stillhouse.vectors import Item
@@ -74,28 +74,49 @@ def rows_of_lines(file: str) -> Iterator[Row]:
             yield Row(place, line, None, _NO_TEXT)
         except (msgspec.DecodeError, ValueError) as error:
             yield Row(place, line, None, f"{error}{_unlike_json(line)}")
+        except RecursionError:
+            yield Row(place, line, None, TOO_DEEP)
 
 
 def rows_of_columns(ids: str, vectors: str, metadata: str | None) -> Iterator[Row]:
     """The items of a file of ids, one a line, with the rows of a NumPy array (``.npy``) and, a
-    line each, their metadata as JSON. Raises `UsageError` when they are not equally many."""
+    line each, their metadata as JSON. Raises `UsageError` when they are not equally many: before
+    the first item, but for what comes from a pipe, which can be read only once."""
     array = load_array(vectors)
     if array.ndim != 2:
         raise UsageError("must be an array of two dimensions, one row an item", where=vectors)
+    if ids == metadata == STDIN:
+        raise UsageError("ids and metadata cannot both come from standard input")
     for file in filter(None, (ids, metadata)):
-        if (count := sum(1 for _ in _lines(file))) != len(array):
+        if Path(file).is_file() and (count := sum(1 for _ in _lines(file))) != len(array):
             raise UsageError(f"has {count:,} lines; {vectors} has {len(array):,} rows", where=file)
     decoder = msgspec.json.Decoder(dict[str, Any] | None)
-    others = repeat(("", b"null")) if metadata is None else _lines(metadata)
-    for (place, line), (beside, known), vector in zip(_lines(ids), others, array, strict=False):
-        where = place
-        try:
-            id_, where = line.decode(), beside or place
-            yield Row(place, line, Item(id_, vector, decoder.decode(known)))
-        except UnicodeDecodeError:
-            yield Row(where, line, None, _NO_TEXT)
-        except msgspec.DecodeError as error:
-            yield Row(where, line, None, str(error))
+    others = repeat(("", b"null"), len(array)) if metadata is None else _lines(metadata)
+    for at, (named, beside, vector) in enumerate(zip_longest(_lines(ids), others, array)):
+        if named is None or beside is None or vector is None:
+            short = ids if named is None else vectors if vector is None else metadata
+            raise UsageError(f"ends after {at:,} items, and the others go on", where=str(short))
+        yield _row_of_columns(named, beside, vector, decoder)
+
+
+def _row_of_columns(
+    named: tuple[str, bytes],
+    beside: tuple[str, bytes],
+    vector: Any,
+    decoder: msgspec.json.Decoder[dict[str, Any] | None],
+) -> Row:
+    """An item from its lines, each with its place, and its row of the array."""
+    place, line = named
+    where = place
+    try:
+        id_, where = line.decode(), beside[0] or place
+        return Row(place, line, Item(id_, vector, decoder.decode(beside[1])))
+    except UnicodeDecodeError:
+        return Row(where, line, None, _NO_TEXT)
+    except msgspec.DecodeError as error:
+        return Row(where, line, None, str(error))
+    except RecursionError:
+        return Row(where, line, None, TOO_DEEP)
 
 
 def _unlike_json(line: bytes) -> str:

@@ -15,12 +15,25 @@ import typer
 
 from stillhouse.errors import UsageError, VectorNotFoundError
 from stillhouse.storage.paths import disk_error
-from stillhouse.vectors import VectorService, VectorStore
+from stillhouse.vectors import Limits, VectorService, VectorStore
 
 DATA: Final = "vectors"
 _PARTS: Final = ("truth.db", "acked")
 """What every folder of indexes has."""
 _KEY_BYTES: Final = 65_536
+TOO_DEEP: Final = "it is nested too deeply"
+_ANY: Final = 2**53
+_SERVERS: Final = Limits(
+    metadata_bytes=_ANY,
+    batch_items=_ANY,
+    queries=_ANY,
+    k=_ANY,
+    ef=_ANY,
+    hits=_ANY,
+    hit_numbers=_ANY,
+    body_bytes=_ANY,
+)
+"""A server has limits of its own, and says so itself."""
 _URL: Final = re.compile(r"[a-z]{2,}:")
 """How what is no folder begins: ``postgresql://``, ``milvus:``."""
 
@@ -69,7 +82,8 @@ def open_service(
             raise UsageError(f"{option} and --url do not go together: a server has its own")
     from stillhouse.vectors import Client  # needs an extra
 
-    return Client(url, api_key=None if key_file is None else read_key(key_file))
+    key = None if key_file is None else read_key(key_file)
+    return Client(url, api_key=key, limits=_SERVERS)
 
 
 def open_store(
@@ -129,6 +143,8 @@ def parse(data: bytes, where: str, kind: Any, way_out: str = "") -> Any:
         return msgspec.json.decode(data, type=kind)
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise UsageError(f"cannot be used: {error}", where=where, way_out=way_out) from None
+    except RecursionError:
+        raise UsageError(f"cannot be used: {TOO_DEEP}", where=where, way_out=way_out) from None
 
 
 def parse_object(text: str | None, option: str) -> dict[str, Any] | None:

@@ -107,6 +107,8 @@ class Client(Connected):
         """The same from columns: ``vectors`` is an array of shape (n, dimension), or n lists."""
 
         def check(spec: IndexSpec | None) -> None:
+            if isinstance(ids, str):
+                raise VectorRequestError([("ids", "must be a list of strings")])
             if len({len(ids), len(vectors), len(ids if metadata is None else metadata)}) > 1:
                 raise VectorRequestError([("items", "have columns of different lengths")])
             if spec is not None:
@@ -259,7 +261,8 @@ class Client(Connected):
             if not len(queries):
                 check(self._spec(name))
                 return []
-            rest = {"k": k, "include": asked} | ({} if ef is None else {"ef": ef})
+            # numpy's whole numbers are taken by a store, too.
+            rest = {"k": int(k), "include": asked} | ({} if ef is None else {"ef": int(ef)})
             if filter is not None:
                 answer = self._ask(
                     name, "search", wire.search_body(queries, {**rest, "filter": filter})

@@ -19,7 +19,16 @@ from stillhouse.vectors.checks import canonical_metadata, id_problem
 from stillhouse.vectors.limits import Limits
 from stillhouse.vectors.values import Floats, Hit, IndexInfo, Item, Metadata, SnapshotInfo
 
-_JSON: Final = msgspec.json.Encoder()
+
+def _plain(value: object) -> object:
+    """What derives from a type of JSON (numpy's numbers do) as that type, as the store takes it."""
+    for kind in (str, int, float):
+        if isinstance(value, kind):
+            return str.__str__(value) if kind is str else kind(value)
+    raise TypeError(f"a {type(value).__name__} is no JSON")
+
+
+_JSON: Final = msgspec.json.Encoder(enc_hook=_plain)
 _HEAD: Final = b'{"items":['
 _END: Final = b"]}"
 
