@@ -62,6 +62,10 @@ READS_ENVIRONMENT: dict[str, str] = {
 
 # May catch whatever comes, and why.
 CATCHES_ALL = {
+    "vectors/worker.py": "a thread of its own: what nobody foresaw is logged with its traceback "
+    "and tried again, since whoever waits for the thread would wait for ever",
+    "vectors/writer.py": "a thread of its own: what nobody foresaw ends the writing with its "
+    "reason, since whoever waits for an answer would wait for ever",
     "web/app.py": "the edge of the service: what nobody foresaw is answered 500 and logged with "
     "its traceback, and the next request is served",
 }

@@ -76,15 +76,18 @@ def add(
         counts = {"inserted": 0, "replaced": 0, "unchanged": 0}
         with _telling(counts):
             _add_all(service, name, rows, bad, counts, batch, hears)
-    counts["refused"] = bad.count
     if json:
-        output.emit({"schema_version": 1, "index": name, **counts})
-        return 1 if bad.count else 0
-    said = (f"{counts[word]:,} {word}" for word in ("inserted", "replaced", "unchanged"))
+        output.emit({"schema_version": 1, "index": name, **counts, "refused": bad.count})
+    else:
+        _say(name, counts, bad)
+    return 1 if bad.count else 0
+
+
+def _say(name: str, counts: dict[str, int], bad: Refused) -> None:
+    said = (f"{count:,} {word}" for word, count in counts.items())
     output.say(f"index {name}: {', '.join(said)}")
     if bad.count:
-        output.note(f"{output.number(bad.count, 'bad line')} went to {refused}")
-    return 1 if bad.count else 0
+        output.note(f"{output.number(bad.count, 'bad line')} went to {bad.file}")
 
 
 def _rows(

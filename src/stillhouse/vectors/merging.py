@@ -17,6 +17,7 @@ import msgspec
 
 from stillhouse.errors import (
     VectorBusyError,
+    VectorError,
     VectorFailedError,
     VectorNotFoundError,
     VectorRegistryError,
@@ -159,7 +160,7 @@ def _find(registry: Registry, name: str) -> Entry:
         return registry.find(name)
     except VectorNotFoundError:
         raise
-    except Exception as error:
+    except (VectorError, OSError) as error:
         _log.exception("merge: looking up index %r failed; nothing is touched after it", name)
         raise VectorRegistryError(name, error) from error
 

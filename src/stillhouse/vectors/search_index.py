@@ -134,9 +134,10 @@ class SearchIndex:
 
     def _named(self) -> list[str]:
         named = read_manifest(self._folder)
-        if named is None and (self._folder / NAME).exists():
-            _log.warning("%s cannot be read; segments are built anew", self._folder / NAME)
-            self._behind = True
+        with suppress(OSError):
+            if named is None and (self._folder / NAME).exists():
+                _log.warning("%s cannot be read; segments are built anew", self._folder / NAME)
+                self._behind = True
         return named or []
 
     def _names(self) -> list[str]:

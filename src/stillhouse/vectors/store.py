@@ -20,7 +20,13 @@ from typing import TYPE_CHECKING, Any, get_args, overload
 import numpy as np
 from msgspec import UNSET
 
-from stillhouse.errors import VectorNotFoundError, VectorRegistryError, VectorRequestError
+from stillhouse.errors import (
+    VectorBusyError,
+    VectorError,
+    VectorNotFoundError,
+    VectorRegistryError,
+    VectorRequestError,
+)
 from stillhouse.vectors import checks
 from stillhouse.vectors.backend import Backend
 from stillhouse.vectors.filters import Filter, parse_filter
@@ -296,9 +302,9 @@ class VectorStore:
         """What an index of a merge is. Raises `VectorRegistryError` when that cannot be said."""
         try:
             return self.backend.spec(name)
-        except VectorNotFoundError:
+        except (VectorNotFoundError, VectorBusyError):
             raise
-        except Exception as error:
+        except (VectorError, OSError) as error:
             _log.exception("merge: looking up index %r failed; nothing is touched", name)
             raise VectorRegistryError(name, error) from error
 
