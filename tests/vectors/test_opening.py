@@ -347,6 +347,15 @@ def test_a_lost_database_is_not_made_anew(tmp_path: Path, lose: Callable[[Path],
         LocalBackend(tmp_path)
 
 
+def test_a_database_of_a_format_that_nobody_knows_is_damaged(tmp_path: Path) -> None:
+    """SQLite calls a flipped number of its format an error like any other; it is damage."""
+    with (filled(tmp_path) / "truth.db").open("r+b") as file:
+        file.seek(44)
+        file.write(b"\0\0\0\x09")
+    with pytest.raises(VectorDamagedError, match="the database is damaged"):
+        LocalBackend(tmp_path)
+
+
 def test_an_older_database_is_refused(tmp_path: Path) -> None:
     """A copy of yesterday's database misses what was acknowledged since, though it is whole."""
     filled(tmp_path)

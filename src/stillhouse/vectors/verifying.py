@@ -7,6 +7,8 @@ truth.db ─ its log folded in, as SQLite sees it ──┴──▶ behind it? 
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -64,11 +66,8 @@ def is_new(folder: Path) -> bool:
         return False
     if not path.exists() or not path.stat().st_size or (folder / JOURNAL).exists():
         return True
-    connection = _connect(path)
-    try:
+    with _looking(path) as connection:
         return version_of(connection, path) == 0
-    finally:
-        connection.close()
 
 
 def is_older(folder: Path) -> bool:
@@ -77,16 +76,30 @@ def is_older(folder: Path) -> bool:
     path = folder / TRUTH
     if not path.exists():
         return False
-    connection = _connect(path)
-    try:
+    with _looking(path) as connection:
         version = version_of(connection, path)
         if not 0 < version < schema.VERSION:
             return False
         if problem := layout_problem(connection, path, version):
             raise VectorDamagedError(problem, where=str(path), way_out=RESTORE)
         return True
-    finally:
-        connection.close()
+
+
+@contextmanager
+def _looking(path: Path) -> Iterator[sqlite3.Connection]:
+    """A connection that changes nothing; what it cannot read is damage, unless it is the disk."""
+    try:
+        connection = _connect(path)
+        try:
+            yield connection
+        finally:
+            connection.close()
+    except sqlite3.Error as error:
+        if is_elsewhere(error):
+            raise
+        raise VectorDamagedError(
+            f"the database is damaged ({error})", where=str(path), way_out=RESTORE
+        ) from error
 
 
 def verify(folder: Path) -> Verified:
@@ -99,19 +112,7 @@ def verify(folder: Path) -> Verified:
     acked = acknowledged(folder / MARK)
     if not path.exists():
         raise VectorDamagedError("truth.db is gone", where=str(folder), way_out=RESTORE)
-    try:
-        return _verified(path, acked, folder)
-    except sqlite3.Error as error:
-        if is_elsewhere(error):
-            raise
-        raise VectorDamagedError(
-            f"the database is damaged ({error})", where=str(path), way_out=RESTORE
-        ) from error
-
-
-def _verified(path: Path, acked: int | None, folder: Path) -> Verified:
-    connection = _connect(path)
-    try:
+    with _looking(path) as connection:
         version = version_of(connection, path)
         if not version:
             raise VectorDamagedError("the database is empty", where=str(path), way_out=RESTORE)
@@ -122,8 +123,6 @@ def _verified(path: Path, acked: int | None, folder: Path) -> Verified:
         _refuse_behind(state.last_commit, acked, folder)
         indexes, live, wrong = truth.scan(connection, path)
         wrong += _numbers(state, indexes, live)
-    finally:
-        connection.close()
     problems = [Problem(str(path), what, RESTORE) for what in wrong]
     return Verified(state.last_commit, acked, indexes, live, problems)
 
