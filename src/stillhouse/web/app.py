@@ -12,7 +12,7 @@ from typing import Final
 
 from stillhouse.config import seconds
 from stillhouse.web import openapi
-from stillhouse.web.calls import Call, Gone, Message, Receive, Reply, Scope, Send
+from stillhouse.web.calls import ABORT, Call, Gone, Message, Receive, Reply, Scope, Send
 from stillhouse.web.guard import Guard
 from stillhouse.web.logs import Log
 from stillhouse.web.problems import MEDIA_TYPE, Denial, body_of, judge
@@ -47,9 +47,14 @@ class App:
         reply = Reply(_GONE)
         try:
             reply, held = await self._answer(call, receive)
-            await _send(reply, call, receive, send)
+            async with asyncio.timeout(self._service.limits.request_seconds):
+                await _send(reply, call, receive, send)
         except Gone:
             pass
+        except TimeoutError:
+            # The answers before this one are not read, and what it holds is needed by others.
+            reply = Reply(_GONE)
+            await _cut_off(scope, receive)
         finally:
             self._service.bodies.release(held)
             metrics.in_flight.dec()
@@ -152,6 +157,15 @@ async def _send(reply: Reply, call: Call, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.body, "more_body": True})
     await _drain(receive)
     await send(_END)
+
+
+async def _cut_off(scope: Scope, receive: Receive) -> None:
+    """End the connection at once, and wait until the server knows."""
+    extensions = scope.get("extensions") or {}
+    if ABORT in extensions:
+        extensions[ABORT]["abort"]()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _drain(receive: Receive) -> None:

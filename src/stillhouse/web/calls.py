@@ -22,6 +22,8 @@ Scope: TypeAlias = MutableMapping[str, Any]
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 JSON: Final = b"application/json"
 FLOATS: Final = b"application/octet-stream"
+ABORT: Final = "stillhouse.abort"
+"""The extension in a request's scope by which its connection can be cut off."""
 
 
 class Gone(Exception):
