@@ -21,13 +21,13 @@ from stillhouse.vectors import checks
 from stillhouse.vectors.checks import check_name
 from stillhouse.vectors.refusals import item_not_found
 from stillhouse.web import wire
+from stillhouse.web.bounds import SMALL_BODY, check_body
 from stillhouse.web.calls import JSON, Call, Reply, check_kind, query_values, whole_number
 from stillhouse.web.metrics import MEDIA_TYPE
 from stillhouse.web.service import Service
 
 _encode: Final = msgspec.json.Encoder().encode
 _MOST_TOLD: Final = 20
-_SMALL_BODY: Final = 64 * 1024
 _ITEM: Final = re.compile(r"items\[([0-9]+)\]")
 _PAGE: Final = 1_000
 """Ids on a page when nothing is said."""
@@ -47,9 +47,14 @@ def _ok(value: Any, status: int = 200) -> Reply:
 async def _read(service: Service, call: Call, decode: wire.Decoder) -> Any:
     """A JSON body, decoded on a thread where it is large."""
     check_kind(call, (JSON,))
-    if len(call.body) <= _SMALL_BODY:
+    if len(call.body) <= SMALL_BODY:
         return decode(call.body)
-    return await service.batches.run(decode, call.body)
+
+    def work() -> Any:
+        check_body(call.body, service.limits)
+        return decode(call.body)
+
+    return await service.batches.run(work)
 
 
 # ------------------------------------------------------------------------------- indexes
@@ -96,12 +101,13 @@ async def add(service: Service, call: Call) -> Reply:
 def _added(service: Service, call: Call) -> Reply:
     store, limits = service.store, service.limits
     spec = store.backend.spec(check_name(call.values[0], limits))
+    check_body(call.body, limits)
     items: list[msgspec.Raw] = wire.read_add(call.body).items
     if len(items) > limits.batch_items:
         raise VectorLimitError(
             [("items", f"are {len(items):,}; at most {limits.batch_items:,} are allowed at once")]
         )
-    columns = wire.item_columns(items)
+    columns = wire.item_columns(items, limits)
     if columns.problems:
         raise _all_problems(columns, spec, service)
     done = store.add_columns(spec.name, columns.ids, columns.vectors, columns.metadata)
