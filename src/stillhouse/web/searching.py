@@ -69,7 +69,7 @@ async def search(service: Service, call: Call) -> Reply:
     name = check_name(call.values[0], service.limits)
     if len(call.body) > _LARGE_BODY:
         return await service.batches.run(lambda: _answer(service, name, _asked(service, call)))
-    if len(call.body) > SMALL_BODY:
+    if len(call.body) > SMALL_BODY or not service.in_process:  # decoding looks up the dimension
         asked = await service.searches.run(_asked, service, call)
     else:
         asked = _asked(service, call)
