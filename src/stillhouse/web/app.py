@@ -12,7 +12,17 @@ from typing import Final
 
 from stillhouse.config import seconds
 from stillhouse.web import openapi
-from stillhouse.web.calls import ABORT, Call, Gone, Message, Receive, Reply, Scope, Send
+from stillhouse.web.calls import (
+    ABORT,
+    Call,
+    Gone,
+    Message,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    query_values,
+)
 from stillhouse.web.guard import Guard
 from stillhouse.web.logs import Log
 from stillhouse.web.problems import MEDIA_TYPE, Denial, body_of, judge
@@ -72,6 +82,8 @@ class App:
                 found = self._find(call)
                 if isinstance(found, str):
                     return Reply(204, headers=((b"allow", found.encode()),)), 0
+                if call.query and found.path.startswith("/v1/"):
+                    query_values(call, tuple(one.name for one in found.query))
                 if found.body is not None:
                     held = await self._service.bodies.read(call, receive)
                 whole = True

@@ -75,7 +75,6 @@ async def create(service: Service, call: Call) -> Reply:
 
 async def indexes(service: Service, call: Call) -> Reply:
     """GET …/index"""
-    query_values(call, ())
     return _ok(wire.IndexList(await service.searches.run(service.store.indexes)))
 
 
@@ -238,7 +237,6 @@ async def snapshot(service: Service, call: Call) -> Reply:
 async def snapshots(service: Service, call: Call) -> Reply:
     """GET …/snapshot"""
     name = check_name(call.values[0], service.limits)
-    query_values(call, ())
     found = await service.long.run(service.store.snapshots, name)
     return _ok(wire.SnapshotList(found))
 

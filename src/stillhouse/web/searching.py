@@ -105,6 +105,7 @@ def _asked(service: Service, call: Call) -> Asked:
 
 
 def _json(service: Service, call: Call) -> Asked:
+    query_values(call, ())  # the options of a JSON body stand in it
     check_body(call.body, service.limits)
     body = read_search(call.body)
     vector, raw = body.vector, body.vectors
