@@ -90,6 +90,8 @@ class App:
                 return await found.handler(self._service, call), held
         except Gone:
             raise
+        except asyncio.CancelledError:  # the server stops, and its grace is over
+            return self._refused(call, _stopping(whole)), held
         except Exception as error:
             if isinstance(error, TimeoutError) and deadline.expired():
                 error = _too_late(whole, self._service.limits.request_seconds)
@@ -150,6 +152,12 @@ def _too_late(whole: bool, limit: float) -> Denial:
             f"it took longer than {limit:g} s; what was begun may still be done",
         )
     return Denial("request_timeout", f"the body was not whole after {limit:g} s", close=True)
+
+
+def _stopping(whole: bool) -> Denial:
+    if whole:
+        return Denial("timeout", "the service stops; what was begun may still be done")
+    return Denial("busy", "the service stops; the request had not come whole")
 
 
 async def _send(reply: Reply, call: Call, receive: Receive, send: Send) -> None:
