@@ -30,6 +30,10 @@ from stillhouse.web.service import Service
 _encode: Final = msgspec.json.Encoder().encode
 _MOST_TOLD: Final = 20
 _ITEM: Final = re.compile(r"items\[([0-9]+)\]")
+_ROOT: Final = r"(?:/|[A-Za-z]:\\|\w+://)"
+_WHERE: Final = re.compile(_ROOT + r"(?:(?!: ).)*: ", re.DOTALL)
+"""A path or an address that an error begins with; blanks may be in it."""
+_PLACE: Final = re.compile(rf"'{_ROOT}[^']*'|\"{_ROOT}[^\"]*\"|(?<!\S){_ROOT}\S*")
 _PAGE: Final = 1_000
 """Ids on a page when nothing is said."""
 
@@ -272,7 +276,10 @@ async def readyz(service: Service, call: Call) -> Reply:
     """GET /readyz"""
     health = await service.watch.run(service.store.health)
     if not health.writable:
-        raise VectorFailedError(f"writes are not acknowledged: {health.reason}")
+        # The place is for the log alone: who asks needs no key.
+        where = _WHERE.match(health.reason)
+        reason = _PLACE.sub("…", health.reason[where.end() if where else 0 :])
+        raise VectorFailedError(f"writes are not acknowledged: {reason}", where=health.reason)
     return _ok(wire.Alive("ready"))
 
 

@@ -54,6 +54,7 @@ class Asked(NamedTuple):
             self.queries == 1
             and self.k <= _SMALL_K
             and self.filter is None
+            and "vector" not in self.include  # whose numbers take longer to write than to find
             and (self.ef is None or self.ef <= _SMALL_EF)
         )
 
