@@ -173,6 +173,10 @@ def test_a_port_in_use_is_refused_in_one_line(stillhouse: Command) -> None:
         (["--api-key-file", "EMPTY"], "holds no key"),
         (["--port", "70000"], "65535"),
         (["--max-k", "0"], "--max-k"),
+        (["--idle-timeout", "inf"], "86,400"),
+        (["--grace", "nan"], "--grace"),
+        (["--grace", "inf"], "86,400"),
+        (["--request-timeout", "1e300"], "86,400"),
         (["--data", "gopher://x"], "gopher"),
     ],
 )

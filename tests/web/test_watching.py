@@ -70,10 +70,12 @@ def test_every_request_is_one_line_of_the_log(live: Live) -> None:
     body = {"items": [{"id": "ID-secret", "vector": [0.125, 7, 9], "metadata": {"m": "META"}}]}
     live.ask("POST", f"{BASE}/docs/add", body, headers)
     live.ask("GET", f"{BASE}/docs/items/ID-secret?x=QUERY")
+    live.ask("GET", "/livez?x=QUERY")
     lines = live.lines()
     assert [(line["route"], line["status"]) for line in lines] == [
         (f"{BASE}/{{name}}/add", 200),
-        (f"{BASE}/{{name}}/items/{{id}}", 200),
+        (f"{BASE}/{{name}}/items/{{id}}", 422),
+        ("/livez", 200),
     ]
     assert lines[0]["request_id"] == "mine-1"
     assert lines[0]["bytes_in"] == len(json.dumps(body))

@@ -16,6 +16,17 @@ _LIMITS = "Limits"
 _CAPACITY = "Capacity and time"
 
 
+_LONGEST = 86_400.0
+"""Seconds of any time that can be set: a day."""
+
+
+def _finite(seconds: float) -> float:
+    """A time that a clock can be set to: neither endless nor no number at all."""
+    if not seconds <= _LONGEST:
+        raise typer.BadParameter(f"must be a number of seconds up to {_LONGEST:,.0f}, a day")
+    return seconds
+
+
 class LogFormat(StrEnum):
     """How the log is written."""
 
@@ -77,6 +88,7 @@ RequestSeconds = Annotated[
     typer.Option(
         "--request-timeout",
         min=0.1,
+        callback=_finite,
         metavar="SECONDS",
         help="For one request, its body included.",
         rich_help_panel=_CAPACITY,
@@ -87,6 +99,7 @@ IdleSeconds = Annotated[
     typer.Option(
         "--idle-timeout",
         min=1,
+        callback=_finite,
         metavar="SECONDS",
         help="A connection without a request is kept so long.",
         rich_help_panel=_CAPACITY,
@@ -97,6 +110,7 @@ GraceSeconds = Annotated[
     typer.Option(
         "--grace",
         min=1,
+        callback=_finite,
         metavar="SECONDS",
         help="What is under way at the end may take so long.",
         rich_help_panel=_CAPACITY,

@@ -12,7 +12,17 @@ from typing import Final
 
 from stillhouse.config import seconds
 from stillhouse.web import openapi
-from stillhouse.web.calls import Call, Gone, Message, Receive, Reply, Scope, Send
+from stillhouse.web.calls import (
+    ABORT,
+    Call,
+    Gone,
+    Message,
+    Receive,
+    Reply,
+    Scope,
+    Send,
+    query_values,
+)
 from stillhouse.web.guard import Guard
 from stillhouse.web.logs import Log
 from stillhouse.web.problems import MEDIA_TYPE, Denial, body_of, judge
@@ -47,9 +57,14 @@ class App:
         reply = Reply(_GONE)
         try:
             reply, held = await self._answer(call, receive)
-            await _send(reply, call, receive, send)
+            async with asyncio.timeout(self._service.limits.request_seconds):
+                await _send(reply, call, receive, send)
         except Gone:
             pass
+        except TimeoutError:
+            # The answers before this one are not read, and what it holds is needed by others.
+            reply = Reply(_GONE)
+            await _cut_off(scope, receive)
         finally:
             self._service.bodies.release(held)
             metrics.in_flight.dec()
@@ -67,12 +82,16 @@ class App:
                 found = self._find(call)
                 if isinstance(found, str):
                     return Reply(204, headers=((b"allow", found.encode()),)), 0
+                if call.query and found.path.startswith("/v1/"):
+                    query_values(call, tuple(one.name for one in found.query))
                 if found.body is not None:
                     held = await self._service.bodies.read(call, receive)
                 whole = True
                 return await found.handler(self._service, call), held
         except Gone:
             raise
+        except asyncio.CancelledError:  # the server stops, and its grace is over
+            return self._refused(call, _stopping(whole)), held
         except Exception as error:
             if isinstance(error, TimeoutError) and deadline.expired():
                 error = _too_late(whole, self._service.limits.request_seconds)
@@ -135,6 +154,12 @@ def _too_late(whole: bool, limit: float) -> Denial:
     return Denial("request_timeout", f"the body was not whole after {limit:g} s", close=True)
 
 
+def _stopping(whole: bool) -> Denial:
+    if whole:
+        return Denial("timeout", "the service stops; what was begun may still be done")
+    return Denial("busy", "the service stops; the request had not come whole")
+
+
 async def _send(reply: Reply, call: Call, receive: Receive, send: Send) -> None:
     headers = [
         (b"x-request-id", call.request_id.encode()),
@@ -152,6 +177,15 @@ async def _send(reply: Reply, call: Call, receive: Receive, send: Send) -> None:
     await send({"type": "http.response.body", "body": reply.body, "more_body": True})
     await _drain(receive)
     await send(_END)
+
+
+async def _cut_off(scope: Scope, receive: Receive) -> None:
+    """End the connection at once, and wait until the server knows."""
+    extensions = scope.get("extensions") or {}
+    if ABORT in extensions:
+        extensions[ABORT]["abort"]()
+    while (await receive())["type"] != "http.disconnect":
+        pass
 
 
 async def _drain(receive: Receive) -> None:

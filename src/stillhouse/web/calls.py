@@ -22,6 +22,8 @@ Scope: TypeAlias = MutableMapping[str, Any]
 _REQUEST_ID: Final = re.compile(rb"[A-Za-z0-9._-]{1,64}")
 JSON: Final = b"application/json"
 FLOATS: Final = b"application/octet-stream"
+ABORT: Final = "stillhouse.abort"
+"""The extension in a request's scope by which its connection can be cut off."""
 
 
 class Gone(Exception):
@@ -79,12 +81,12 @@ def check_kind(call: Call, allowed: tuple[bytes, ...]) -> None:
     too: that is what a web page can send across origins without asking."""
     words = b" or ".join(allowed).decode()
     if call.kind() not in allowed:
-        raise Denial("unsupported_media_type", f"the content type must be {words}", close=True)
+        raise Denial("unsupported_media_type", f"the content type must be {words}")
     charset = re.search(rb'charset="?([\w-]+)', call.headers.get(b"content-type", b"").lower())
     if charset and charset[1] not in (b"utf-8", b"utf8"):
-        raise Denial("unsupported_media_type", "JSON is read as UTF-8 only", close=True)
+        raise Denial("unsupported_media_type", "JSON is read as UTF-8 only")
     if call.headers.get(b"content-encoding", b"identity").lower() != b"identity":
-        raise Denial("unsupported_media_type", "compressed bodies are not read", close=True)
+        raise Denial("unsupported_media_type", "compressed bodies are not read")
 
 
 class Bodies:
@@ -102,7 +104,7 @@ class Bodies:
         """
         told = call.headers.get(b"content-length")
         if told is not None and int(told) > self._most:
-            raise self._too_large()
+            raise self._too_large(more=True)
         message = await receive()
         parts: list[bytes] = []
         held = 0
@@ -112,7 +114,7 @@ class Bodies:
                     raise Gone
                 part: bytes = message.get("body", b"")
                 if held + len(part) > self._most:
-                    raise self._too_large()
+                    raise self._too_large(more=message.get("more_body", False))
                 if len(part) > self._free:
                     raise VectorBusyError("too many bodies at once; try again")
                 held += len(part)
@@ -130,8 +132,8 @@ class Bodies:
         """What was read is not needed any more."""
         self._free += held
 
-    def _too_large(self) -> Denial:
-        return Denial("body_too_large", f"a body may have at most {self._most:,} bytes", close=True)
+    def _too_large(self, *, more: bool) -> Denial:
+        return Denial("body_too_large", f"a body may have at most {self._most:,} bytes", close=more)
 
 
 def query_values(call: Call, known: tuple[str, ...]) -> dict[str, str]:

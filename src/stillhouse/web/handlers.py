@@ -21,14 +21,19 @@ from stillhouse.vectors import checks
 from stillhouse.vectors.checks import check_name
 from stillhouse.vectors.refusals import item_not_found
 from stillhouse.web import wire
+from stillhouse.web.bounds import SMALL_BODY, check_body
 from stillhouse.web.calls import JSON, Call, Reply, check_kind, query_values, whole_number
+from stillhouse.web.lanes import Lane
 from stillhouse.web.metrics import MEDIA_TYPE
 from stillhouse.web.service import Service
 
 _encode: Final = msgspec.json.Encoder().encode
 _MOST_TOLD: Final = 20
-_SMALL_BODY: Final = 64 * 1024
 _ITEM: Final = re.compile(r"items\[([0-9]+)\]")
+_ROOT: Final = r"(?:/|[A-Za-z]:\\|\w+://)"
+_WHERE: Final = re.compile(_ROOT + r"(?:(?!: ).)*: ", re.DOTALL)
+"""A path or an address that an error begins with; blanks may be in it."""
+_PLACE: Final = re.compile(rf"'{_ROOT}[^']*'|\"{_ROOT}[^\"]*\"|(?<!\S){_ROOT}\S*")
 _PAGE: Final = 1_000
 """Ids on a page when nothing is said."""
 
@@ -44,12 +49,17 @@ def _ok(value: Any, status: int = 200) -> Reply:
     return Reply(status, _encode(value))
 
 
-async def _read(service: Service, call: Call, decode: wire.Decoder) -> Any:
+async def _read(call: Call, decode: wire.Decoder, service: Service, lane: Lane) -> Any:
     """A JSON body, decoded on a thread where it is large."""
     check_kind(call, (JSON,))
-    if len(call.body) <= _SMALL_BODY:
+    if len(call.body) <= SMALL_BODY:
         return decode(call.body)
-    return await service.batches.run(decode, call.body)
+
+    def work() -> Any:
+        check_body(call.body, service.limits)
+        return decode(call.body)
+
+    return await lane.run(work)
 
 
 # ------------------------------------------------------------------------------- indexes
@@ -58,7 +68,7 @@ async def _read(service: Service, call: Call, decode: wire.Decoder) -> Any:
 async def create(service: Service, call: Call) -> Reply:
     """PUT …/index/{name}"""
     name = check_name(call.values[0], service.limits)
-    body: wire.CreateBody = await _read(service, call, _create)
+    body: wire.CreateBody = await _read(call, _create, service, service.writes)
 
     def work() -> Reply:
         made = service.store.create(name, body.dimension, body.metric, body.metadata)  # type: ignore[arg-type]
@@ -69,8 +79,7 @@ async def create(service: Service, call: Call) -> Reply:
 
 async def indexes(service: Service, call: Call) -> Reply:
     """GET …/index"""
-    query_values(call, ())
-    return _ok(wire.IndexList(await service.batches.run(service.store.indexes)))
+    return _ok(wire.IndexList(await service.searches.run(service.store.indexes)))
 
 
 async def describe(service: Service, call: Call) -> Reply:
@@ -96,12 +105,13 @@ async def add(service: Service, call: Call) -> Reply:
 def _added(service: Service, call: Call) -> Reply:
     store, limits = service.store, service.limits
     spec = store.backend.spec(check_name(call.values[0], limits))
+    check_body(call.body, limits)
     items: list[msgspec.Raw] = wire.read_add(call.body).items
     if len(items) > limits.batch_items:
         raise VectorLimitError(
             [("items", f"are {len(items):,}; at most {limits.batch_items:,} are allowed at once")]
         )
-    columns = wire.item_columns(items)
+    columns = wire.item_columns(items, limits)
     if columns.problems:
         raise _all_problems(columns, spec, service)
     done = store.add_columns(spec.name, columns.ids, columns.vectors, columns.metadata)
@@ -166,7 +176,7 @@ async def delete_one(service: Service, call: Call) -> Reply:
 async def delete(service: Service, call: Call) -> Reply:
     """POST …/delete"""
     name = check_name(call.values[0], service.limits)
-    body: wire.DeleteBody = await _read(service, call, _delete)
+    body: wire.DeleteBody = await _read(call, _delete, service, service.writes)
     ids, filter_ = body.ids, body.filter
     if isinstance(filter_, msgspec.UnsetType) == isinstance(ids, msgspec.UnsetType):
         raise VectorRequestError([("ids", "give either ids or a filter")])
@@ -181,8 +191,8 @@ async def delete(service: Service, call: Call) -> Reply:
 async def count(service: Service, call: Call) -> Reply:
     """POST …/count"""
     name = check_name(call.values[0], service.limits)
-    body: wire.CountBody = await _read(service, call, _count)
-    return _ok(wire.Count(await service.batches.run(service.store.count, name, body.filter)))
+    body: wire.CountBody = await _read(call, _count, service, service.searches)
+    return _ok(wire.Count(await service.searches.run(service.store.count, name, body.filter)))
 
 
 async def ids(service: Service, call: Call) -> Reply:
@@ -194,12 +204,15 @@ async def ids(service: Service, call: Call) -> Reply:
         limit = min(_PAGE, service.limits.page)
     checks.check_count(limit, service.limits.page, "limit")
     if "cursor" in values:
-        service.store.backend.spec(name)
-        page = await service.searches.run(service.cursors.next, name, values["cursor"], limit)
-        return _ok(page)
+        return await service.searches.run(_next_page, service, name, values["cursor"], limit)
     return await service.long.run(
         lambda: _ok(service.cursors.first(name, service.store.ids(name), limit))
     )
+
+
+def _next_page(service: Service, name: str, cursor: str, limit: int) -> Reply:
+    service.store.backend.spec(name)  # an index that is gone has no pages
+    return _ok(service.cursors.next(name, cursor, limit))
 
 
 # -------------------------------------------------------------- merging and snapshots
@@ -208,7 +221,7 @@ async def ids(service: Service, call: Call) -> Reply:
 async def merge(service: Service, call: Call) -> Reply:
     """POST …/merge"""
     src = check_name(call.values[0], service.limits, "src")
-    body: wire.MergeBody = await _read(service, call, _merge)
+    body: wire.MergeBody = await _read(call, _merge, service, service.writes)
     done = await service.long.run(
         lambda: service.store.merge(
             src, body.dest, clear_source=body.clear_source, on_conflict=body.on_conflict
@@ -221,14 +234,13 @@ async def merge(service: Service, call: Call) -> Reply:
 async def snapshot(service: Service, call: Call) -> Reply:
     """POST …/snapshot"""
     name = check_name(call.values[0], service.limits)
-    await _read(service, call, _snapshot)
+    await _read(call, _snapshot, service, service.writes)
     return _ok(await service.long.run(service.store.snapshot, name), 201)
 
 
 async def snapshots(service: Service, call: Call) -> Reply:
     """GET …/snapshot"""
     name = check_name(call.values[0], service.limits)
-    query_values(call, ())
     found = await service.long.run(service.store.snapshots, name)
     return _ok(wire.SnapshotList(found))
 
@@ -242,7 +254,7 @@ async def delete_snapshot(service: Service, call: Call) -> Reply:
 async def restore(service: Service, call: Call) -> Reply:
     """POST …/restore"""
     name = check_name(call.values[0], service.limits)
-    body: wire.RestoreBody = await _read(service, call, _restore)
+    body: wire.RestoreBody = await _read(call, _restore, service, service.writes)
 
     def work() -> Reply:
         store = service.store
@@ -264,7 +276,10 @@ async def readyz(service: Service, call: Call) -> Reply:
     """GET /readyz"""
     health = await service.watch.run(service.store.health)
     if not health.writable:
-        raise VectorFailedError(f"writes are not acknowledged: {health.reason}")
+        # The place is for the log alone: who asks needs no key.
+        where = _WHERE.match(health.reason)
+        reason = _PLACE.sub("…", health.reason[where.end() if where else 0 :])
+        raise VectorFailedError(f"writes are not acknowledged: {reason}", where=health.reason)
     return _ok(wire.Alive("ready"))
 
 

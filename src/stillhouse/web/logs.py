@@ -7,7 +7,8 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Any, Final, TextIO
+from contextlib import suppress
+from typing import Any, Final, TextIO, cast
 
 import msgspec
 import structlog
@@ -29,7 +30,7 @@ def make_log(stream: TextIO | None = None, *, console: bool | None = None) -> Lo
         ]
     )
     logger: Log = structlog.wrap_logger(
-        structlog.PrintLogger(stream),
+        structlog.PrintLogger(cast(TextIO, _Lossy(stream))),
         processors=[
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
@@ -39,6 +40,25 @@ def make_log(stream: TextIO | None = None, *, console: bool | None = None) -> Lo
         cache_logger_on_first_use=True,
     ).bind()
     return logger
+
+
+class _Lossy:
+    """A stream that drops what it cannot write: a full disk, or a reader of stderr that is gone,
+    must not keep a request from its answer."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def write(self, text: str) -> int:
+        """Write, or drop it."""
+        with suppress(OSError, ValueError):  # ValueError: it is closed
+            self._stream.write(text)
+        return len(text)
+
+    def flush(self) -> None:
+        """Flush, or leave it."""
+        with suppress(OSError, ValueError):
+            self._stream.flush()
 
 
 def _json(event: Any, **_: Any) -> str:

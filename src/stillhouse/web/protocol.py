@@ -8,9 +8,12 @@ knows a route.
 from __future__ import annotations
 
 import secrets
+import sys
 from asyncio import TimerHandle, Transport
+from contextlib import suppress
 from typing import Any
 
+import httptools
 from uvicorn.config import Config
 from uvicorn.protocols.http.httptools_impl import (
     STATUS_LINE,
@@ -19,8 +22,13 @@ from uvicorn.protocols.http.httptools_impl import (
 )
 from uvicorn.server import ServerState
 
+from stillhouse.web.calls import ABORT
 from stillhouse.web.options import ServeOptions
 from stillhouse.web.problems import MEDIA_TYPE, Denial, body_of, judge
+
+if sys.platform == "linux":
+    import fcntl
+    from termios import TIOCOUTQ
 
 
 class BoundedProtocol(HttpToolsProtocol):
@@ -43,7 +51,8 @@ class BoundedProtocol(HttpToolsProtocol):
         self._hurry: TimerHandle | None = None
         self._refused = False
         self._lost = False
-        self._unread = -1
+        self._unread = 0
+        self._watching: TimerHandle | None = None
 
     def connection_made(self, transport: Transport) -> None:  # type: ignore[override]
         super().connection_made(transport)
@@ -55,6 +64,8 @@ class BoundedProtocol(HttpToolsProtocol):
     def connection_lost(self, exc: Exception | None) -> None:
         self._lost = True
         self._calm_down()
+        if self._watching is not None:
+            self._watching.cancel()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -65,15 +76,44 @@ class BoundedProtocol(HttpToolsProtocol):
             self._hurry_up()
         # The parser keeps a header to itself until it is whole: what has come is counted here.
         self._pieces = self._pieces + len(data) if self._in_head else 0
-        super().data_received(data)
+        self._parse(data)
         if self._in_head and self._pieces > self.options.header_bytes:
             self._too_large()
+
+    def _parse(self, data: bytes) -> None:
+        """What uvicorn does with what came, but that an offer to upgrade ends no message."""
+        self._unset_keepalive_if_required()
+        while True:
+            try:
+                self.parser.feed_data(data)
+            except httptools.HttpParserUpgrade as offer:
+                if self._refused:
+                    return
+                # To this parser the message ended at its head, and its body would be the next
+                # request. No offer is taken up: another one reads the head without it.
+                data = self._head_without_offer() + data[offer.args[0] :]
+                self.parser = httptools.HttpRequestParser(self)
+                self.parser.set_dangerous_leniencies(lenient_data_after_close=True)  # as before
+            except httptools.HttpParserError:
+                message = "Invalid HTTP request received."
+                self.logger.warning(message)
+                self.send_400_response(message)
+                return
+            else:
+                return
+
+    def _head_without_offer(self) -> bytes:
+        method, version = self.parser.get_method(), self.parser.get_http_version().encode()
+        lines = [b"%b %b HTTP/%b" % (method, self.url, version)]
+        lines += [b"%b: %b" % one for one in self.headers if one[0] != b"upgrade"]
+        return b"\r\n".join([*lines, b"", b""])
 
     def on_message_begin(self) -> None:
         if not self._refused:
             self._in_head = True
             self._head = 0
             super().on_message_begin()
+            self.scope["extensions"] = {ABORT: {"abort": self.transport.abort}}
 
     def on_url(self, url: bytes) -> None:
         if self._refused:
@@ -96,6 +136,11 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._head > self.options.header_bytes:
             self._too_large()
             return
+        if problem := _unfit(self.parser.get_method(), self.headers):
+            self._refuse(*problem)
+            return
+        if self.parser.should_upgrade():
+            return  # the head is read once more, see _parse
         self._in_head = False
         self._pieces = 0
         self._calm_down()
@@ -106,7 +151,7 @@ class BoundedProtocol(HttpToolsProtocol):
             super().on_body(body)
 
     def on_message_complete(self) -> None:
-        if self._refused:
+        if self._refused or self.parser.should_upgrade():
             return
         self._in_head = True
         self._head = 0
@@ -117,28 +162,47 @@ class BoundedProtocol(HttpToolsProtocol):
     def send_400_response(self, msg: str) -> None:
         self._refuse("malformed_request", msg.rstrip(".").lower())
 
+    def pause_writing(self) -> None:
+        """From here on uvicorn holds answers back until the reader goes on."""
+        super().pause_writing()
+        self._watch()
+
     def timeout_keep_alive_handler(self) -> None:
-        """An answer that is not read holds its memory: without progress the connection ends."""
-        if self.transport.get_write_buffer_size():
-            self._until_read()
+        """A connection whose last answer is still being read is not idle yet."""
+        if _unread(self.transport):
+            self._watch()
         else:
             super().timeout_keep_alive_handler()
 
     def on_response_complete(self) -> None:
         super().on_response_complete()
         if self.transport.is_closing():
-            self._until_read()
+            self._watch()  # closing alone waits for a reader for ever
 
-    def _until_read(self) -> None:
-        """Look again and again; closing alone waits for a reader for ever."""
-        if self._lost:
-            return
-        waiting = self.transport.get_write_buffer_size()
-        if waiting and waiting == self._unread:
+    def _watch(self) -> None:
+        """See to it that what is written is read: an answer that is not holds its memory. One
+        watch at a time: a second one would take a reader for slow that the first just saw."""
+        if self._watching is None and not self._lost:
+            self._unread = _unread(self.transport)
+            self._watching = self.loop.call_later(self.timeout_keep_alive, self._look)
+
+    def _look(self) -> None:
+        """Whether something was read since the last look; if not, the connection ends."""
+        self._watching = None
+        held = self.transport.get_write_buffer_size()
+        waiting = _unread(self.transport)
+        if held and waiting == self._unread:
             self.transport.abort()
-            return
-        self._unread = waiting
-        self.loop.call_later(self.timeout_keep_alive, self._until_read)
+        elif waiting and waiting == self._unread and not self._answering():
+            self.transport.close()  # the kernel alone holds it, and not for ever
+        elif waiting:
+            self._watch()
+        elif not self._answering() and self._hurry is None and not self.transport.is_closing():
+            # All is read, and nothing follows: now it is idle.
+            self._unset_keepalive_if_required()
+            self.timeout_keep_alive_task = self.loop.call_later(
+                self.timeout_keep_alive, self.timeout_keep_alive_handler
+            )
 
     def _answering(self) -> bool:
         """Whether an answer is under way."""
@@ -168,7 +232,7 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._refused or self.transport.is_closing():
             return
         self._refused = True
-        self._until_read()
+        self._watch()
         if self._answering():
             self.transport.close()
             return
@@ -186,6 +250,30 @@ class BoundedProtocol(HttpToolsProtocol):
         head = b"".join(name + b": " + value + b"\r\n" for name, value in lines)
         self.transport.write(STATUS_LINE[judged.status] + head + b"\r\n" + body)
         self.transport.close()
+
+
+def _unread(transport: Transport) -> int:
+    """Bytes that the other side has not taken. Where the kernel tells, with those that it holds:
+    it takes more from us only when much of that is gone, which a slow reader needs long for."""
+    waiting = transport.get_write_buffer_size()
+    if sys.platform == "linux":
+        with suppress(OSError):
+            told = fcntl.ioctl(transport.get_extra_info("socket").fileno(), TIOCOUTQ, bytes(4))
+            waiting += int.from_bytes(told, sys.byteorder)
+    return waiting
+
+
+def _unfit(method: bytes, headers: list[tuple[bytes, bytes]]) -> tuple[str, str] | None:
+    """Why a head is refused, as a code and words: what others on the way could read in another
+    way than this service does."""
+    if method == b"CONNECT":
+        return "malformed_request", "this service is no proxy"
+    if sum(name == b"host" for name, _ in headers) > 1:
+        return "malformed_request", "there is more than one host header"
+    codings = [value.lower() for name, value in headers if name == b"transfer-encoding"]
+    if codings not in ([], [b"chunked"]):
+        return "unsupported_media_type", "of transfer codings only chunked is read"
+    return None
 
 
 def bounded(options: ServeOptions) -> type[BoundedProtocol]:

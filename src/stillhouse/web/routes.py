@@ -93,7 +93,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         {200: (values.AddResult, "What became of each item.")},
         wire.AddBody,
         '{"items": [{"id": "a", "vector": [0.1, 0.2, 0.3], "metadata": {"lang": "en"}}]}',
-        (*_NAMED, "bad_base64", "limit_exceeded"),
+        (*_NAMED, "bad_base64", "limit_exceeded", "dimension_mismatch"),
     ),
     Route(
         "POST",
@@ -108,7 +108,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         },
         wire.SearchBody,
         '{"vector": [0.1, 0.2, 0.3], "k": 10}',
-        (*_NAMED, "bad_base64", "invalid_filter", "limit_exceeded"),
+        (*_NAMED, "bad_base64", "invalid_filter", "limit_exceeded", "dimension_mismatch"),
         _SEARCH_QUERY,
         raw=True,
     ),
@@ -146,7 +146,7 @@ ROUTES: Final[tuple[Route, ...]] = (
         {200: (wire.Count, "How many there are.")},
         wire.CountBody,
         '{"filter": {"lang": "en"}}',
-        (*_NAMED, "invalid_filter"),
+        (*_NAMED, "invalid_filter", "limit_exceeded"),
     ),
     Route(
         "GET",

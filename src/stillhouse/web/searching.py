@@ -13,6 +13,7 @@ import msgspec
 from stillhouse.errors import VectorRequestError
 from stillhouse.vectors.checks import check_name
 from stillhouse.vectors.values import Floats, Metadata
+from stillhouse.web.bounds import SMALL_BODY, check_body
 from stillhouse.web.calls import FLOATS, JSON, Call, Reply, check_kind, query_values, whole_number
 from stillhouse.web.service import Service
 from stillhouse.web.wire import (
@@ -27,7 +28,6 @@ from stillhouse.web.wire import (
     rows,
 )
 
-_SMALL_BODY: Final = 64 * 1024
 _LARGE_BODY: Final = 1024 * 1024
 _SMALL_K: Final = 100
 _SMALL_EF: Final = 512
@@ -54,6 +54,7 @@ class Asked(NamedTuple):
             self.queries == 1
             and self.k <= _SMALL_K
             and self.filter is None
+            and "vector" not in self.include  # whose numbers take longer to write than to find
             and (self.ef is None or self.ef <= _SMALL_EF)
         )
 
@@ -69,7 +70,7 @@ async def search(service: Service, call: Call) -> Reply:
     name = check_name(call.values[0], service.limits)
     if len(call.body) > _LARGE_BODY:
         return await service.batches.run(lambda: _answer(service, name, _asked(service, call)))
-    if len(call.body) > _SMALL_BODY:
+    if len(call.body) > SMALL_BODY or not service.in_process:  # decoding looks up the dimension
         asked = await service.searches.run(_asked, service, call)
     else:
         asked = _asked(service, call)
@@ -105,6 +106,8 @@ def _asked(service: Service, call: Call) -> Asked:
 
 
 def _json(service: Service, call: Call) -> Asked:
+    query_values(call, ())  # the options of a JSON body stand in it
+    check_body(call.body, service.limits)
     body = read_search(call.body)
     vector, raw = body.vector, body.vectors
     if (vector is msgspec.UNSET) == (raw is msgspec.UNSET):
@@ -112,7 +115,7 @@ def _json(service: Service, call: Call) -> Asked:
     options = (body.k, body.filter, body.ef, body.include)
     if raw is msgspec.UNSET:
         return Asked(floats(vector, "vector"), 1, *options, True, "vector")
-    vectors = many_vectors(raw, _dimension(service, call), service.limits.queries)
+    vectors = many_vectors(raw, _dimension(service, call), service.limits)
     return Asked(vectors, len(vectors), *options, False, "vectors")
 
 

@@ -23,7 +23,9 @@ class Service:
         self.limits: Limits = store.limits
         self.metrics = Metrics(store)
         self.bodies = Bodies(self.limits.body_bytes, options.body_memory)
-        self.pace = Pace(computes=getattr(store.backend, "in_process", False))
+        self.in_process = bool(getattr(store.backend, "in_process", False))
+        """Whether a look-up in the store never waits for a network."""
+        self.pace = Pace(computes=self.in_process)
         self.cursors = Cursors(
             seconds=options.cursor_seconds,
             memory=options.cursor_bytes,

@@ -13,8 +13,10 @@ from typing import Any, Final, NamedTuple, TypeAlias, TypeVar
 import msgspec
 import numpy as np
 
-from stillhouse.errors import VectorRequestError
+from stillhouse.errors import VectorLimitError, VectorRequestError
+from stillhouse.vectors import Limits
 from stillhouse.vectors.values import Floats, Hits, IndexInfo, Metadata, OnConflict, SnapshotInfo
+from stillhouse.web.counting import more_values
 
 T = TypeVar("T")
 
@@ -302,18 +304,22 @@ def rows(data: Floats, dimension: int, field: str) -> Floats:
     return data.reshape(-1, dimension)
 
 
-def many_vectors(raw: msgspec.Raw, dimension: int, most: int) -> Floats | list[Floats]:
-    """The ``vectors`` of a search. What exceeds ``most`` is left for the checks to count."""
+def many_vectors(raw: msgspec.Raw, dimension: int, limits: Limits) -> Floats | list[Floats]:
+    """The ``vectors`` of a search. Raises `VectorLimitError` when there are too many."""
     given = _read_vectors(raw, "vectors")
     if isinstance(given, Base64):
         return rows(floats(given, "vectors"), dimension, "vectors")
     if not given:
         raise VectorRequestError([("vectors", "are none")])
-    if len(given) > most:
-        return np.zeros((len(given), dimension), np.float32)
+    if len(given) > limits.queries:
+        raise VectorLimitError(
+            [("vectors", f"are {len(given):,}; at most {limits.queries:,} are allowed at once")]
+        )
     vectors = []
     for at, one in enumerate(given):
         field = f"vectors[{at}]"
+        if more_values(one, limits.dimension + 1):
+            raise VectorLimitError([(field, "holds more values than are allowed")])
         vectors.append(floats(_read_vector(one, field), field))
     return vectors
 
@@ -329,11 +335,15 @@ class Columns(NamedTuple):
     codes: set[str]
 
 
-def item_columns(items: Sequence[msgspec.Raw]) -> Columns:
-    """The items of an add. Raises `VectorRequestError` (``malformed_json``)."""
+def item_columns(items: Sequence[msgspec.Raw], limits: Limits) -> Columns:
+    """The items of an add. Raises `VectorRequestError` (``malformed_json``), and
+    `VectorLimitError` for an item that holds more than any vector and metadata can."""
     columns = Columns([], [], [], [], set())
+    most = limits.dimension + limits.metadata_bytes + 16
     for at, raw in enumerate(items):
         field = f"items[{at}]"
+        if more_values(raw, most):
+            raise VectorLimitError([(field, "holds more values than are allowed")])
         try:
             item = read_item(raw, field)
             vector: Any = floats(item.vector, f"{field}.vector")
