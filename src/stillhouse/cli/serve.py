@@ -75,6 +75,12 @@ MaxQueries = Annotated[
     int,
     typer.Option("--max-queries", min=1, help="Vectors in one search.", rich_help_panel=_LIMITS),
 ]
+MaxHits = Annotated[
+    int,
+    typer.Option(
+        "--max-hits", min=1, help="Of all vectors of one search.", rich_help_panel=_LIMITS
+    ),
+]
 MaxMetadata = Annotated[
     int,
     typer.Option("--max-metadata-bytes", min=2, help="Of one item.", rich_help_panel=_LIMITS),
@@ -137,6 +143,7 @@ def serve(
     max_k: MaxK = 10_000,
     max_batch: MaxBatch = 10_000,
     max_queries: MaxQueries = 1_000,
+    max_hits: MaxHits = 100_000,
     max_metadata_bytes: MaxMetadata = 65_536,
     max_connections: Connections = 1_000,
     request_timeout: RequestSeconds = 60.0,
@@ -149,6 +156,7 @@ def serve(
         k=max_k,
         batch_items=max_batch,
         queries=max_queries,
+        hits=max_hits,
         metadata_bytes=max_metadata_bytes,
         request_seconds=request_timeout,
     )
