@@ -177,9 +177,6 @@ class VectorRegistryError(VectorError):
 
     code = "internal"
 
-    def __init__(self, name: str, error: Exception) -> None:
-        super().__init__(f"the index {name!r} could not be looked up: {error}")
-
 
 class VectorBusyError(VectorError):
     """Too much at once, or it took too long: trying again later may help."""

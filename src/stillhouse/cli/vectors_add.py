@@ -178,7 +178,7 @@ def _add_batch(
 def _placed(error: VectorError, batch: list[Row]) -> VectorError:
     """An error that is no item's own, with where the batch begins that it ended."""
     way_out = f"It ended in the batch that begins at {batch[0].place}."
-    if isinstance(error, VectorLimitError):
+    if isinstance(error, VectorLimitError) and len(batch) > 1:
         way_out += " Give a smaller --batch."
     error.way_out = " ".join(filter(None, (error.way_out, way_out)))
     return error

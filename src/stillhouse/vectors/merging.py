@@ -20,11 +20,10 @@ from stillhouse.errors import (
     VectorError,
     VectorFailedError,
     VectorNotFoundError,
-    VectorRegistryError,
     VectorRequestError,
 )
 from stillhouse.vectors import truth
-from stillhouse.vectors.refusals import refuse_unlike
+from stillhouse.vectors.refusals import refuse_unlike, registry_failed
 from stillhouse.vectors.registry import Entry, Registry
 from stillhouse.vectors.values import FailedItem, MergeResult, OnConflict
 from stillhouse.vectors.writer import Transaction, Writer
@@ -162,7 +161,7 @@ def _find(registry: Registry, name: str) -> Entry:
         raise
     except (VectorError, OSError) as error:
         _log.exception("merge: looking up index %r failed; nothing is touched after it", name)
-        raise VectorRegistryError(name, error) from error
+        raise registry_failed(name, error) from error
 
 
 def _decide(

@@ -5,7 +5,12 @@ from __future__ import annotations
 import msgspec
 import numpy as np
 
-from stillhouse.errors import VectorConflictError, VectorNotFoundError, VectorRequestError
+from stillhouse.errors import (
+    VectorConflictError,
+    VectorNotFoundError,
+    VectorRegistryError,
+    VectorRequestError,
+)
 from stillhouse.vectors.arrays import least_square
 from stillhouse.vectors.values import Batch, Floats, IndexSpec
 
@@ -27,6 +32,11 @@ def snapshot_not_found(name: str, snapshot: object) -> VectorNotFoundError:
     return VectorNotFoundError(
         f"there is no snapshot {snapshot!r} of the index {name!r}", code="snapshot_not_found"
     )
+
+
+def registry_failed(name: str, error: Exception) -> VectorRegistryError:
+    """Whether there is such an index cannot be said."""
+    return VectorRegistryError(f"the index {name!r} could not be looked up: {error}")
 
 
 def index_exists(name: str) -> VectorConflictError:

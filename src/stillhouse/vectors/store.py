@@ -24,14 +24,13 @@ from stillhouse.errors import (
     VectorBusyError,
     VectorError,
     VectorNotFoundError,
-    VectorRegistryError,
     VectorRequestError,
 )
 from stillhouse.vectors import checks
 from stillhouse.vectors.backend import Backend
 from stillhouse.vectors.filters import Filter, parse_filter
 from stillhouse.vectors.limits import Limits
-from stillhouse.vectors.refusals import item_not_found, refuse_unlike
+from stillhouse.vectors.refusals import item_not_found, refuse_unlike, registry_failed
 from stillhouse.vectors.values import (
     AddedItem,
     AddResult,
@@ -306,7 +305,7 @@ class VectorStore:
             raise
         except (VectorError, OSError) as error:
             _log.exception("merge: looking up index %r failed; nothing is touched", name)
-            raise VectorRegistryError(name, error) from error
+            raise registry_failed(name, error) from error
 
     # ---------------------------------------------------------- snapshots and envelopes
 
