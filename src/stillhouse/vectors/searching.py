@@ -165,14 +165,15 @@ def _of_chosen(part: Part, asked: Asked, chosen: Chosen) -> Found:
     if count <= max(take, 2):
         return _of_some(part, asked, chosen.positions)
     labels = chosen.nearest(asked.queries, take)
-    short = np.flatnonzero((labels < 0).any(axis=1))
+    last = labels[:, -1]
+    if last[0] >= 0 and (len(last) == 1 or bool((last >= 0).all())):
+        return _ranked(part, asked, labels)
+    short = np.flatnonzero(last < 0)
     if len(short) == len(labels):
         return _of_some(part, asked, chosen.positions)
     found = _ranked(part, asked, labels)
-    if len(short):
-        again = asked._replace(queries=asked.queries[short])
-        exact = _of_some(part, again, chosen.positions)
-        found.positions[short], found.keys[short] = exact.positions, exact.keys
+    exact = _of_some(part, asked._replace(queries=asked.queries[short]), chosen.positions)
+    found.positions[short], found.keys[short] = exact.positions, exact.keys
     return found
 
 

@@ -70,7 +70,8 @@ class Chosen:
             self._scan = self._graph.scan_of(self.positions)
         places = self._scan.nearest(queries, take)
         found = self.positions.take(places)
-        found[places < 0] = -1
+        if places[0, -1] < 0 or (len(places) > 1 and places[:, -1].min() < 0):
+            found[places < 0] = -1
         return found
 
 
