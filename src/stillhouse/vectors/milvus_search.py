@@ -147,9 +147,12 @@ def _nearest(metric: Metric, query: Floats, k: int, items: Batch) -> Batch:
 
 def _hits(metric: Metric, query: Floats, k: int, found: Batch, include: frozenset[Include]) -> Hits:
     nearest = _nearest(metric, query, k, found)
+    told = scores(metric, query, nearest.vectors)
+    # Of fewer rows the products may differ in the last digit; the order is that of what is told.
+    order = better_first(metric, told)
     return Hits(
-        nearest.ids,
-        scores(metric, query, nearest.vectors),
-        nearest.metadata if "metadata" in include else None,
-        nearest.vectors if "vector" in include else None,
+        [nearest.ids[at] for at in order],
+        told[order],
+        [nearest.metadata[at] for at in order] if "metadata" in include else None,
+        nearest.vectors[order] if "vector" in include else None,
     )
