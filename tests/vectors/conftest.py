@@ -1,8 +1,9 @@
-"""What the tests of vectors share: a PostgreSQL of the test session."""
+"""What the tests of vectors share: a PostgreSQL of the test session, and backends on it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -21,3 +22,26 @@ def postgres() -> Iterator[object]:
         yield server
     finally:
         server.remove()
+
+
+@pytest.fixture
+def url(postgres: Any) -> str:
+    """An empty database."""
+    return str(postgres.database())
+
+
+@pytest.fixture
+def make(url: str) -> Iterator[Callable[..., Any]]:
+    """Opens PostgreSQL backends on that database and closes them."""
+    from stillhouse.vectors.pg import PgBackend
+    from stillhouse.vectors.pg_pool import PgOptions
+
+    opened: list[PgBackend] = []
+
+    def open_one(**options: Any) -> PgBackend:
+        opened.append(PgBackend(url, options=PgOptions(**options)))
+        return opened[-1]
+
+    yield open_one
+    for one in opened:
+        one.close()

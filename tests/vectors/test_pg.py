@@ -34,31 +34,10 @@ from psycopg import sql  # noqa: E402
 from stillhouse.vectors import pg  # noqa: E402
 from stillhouse.vectors.pg import PgBackend  # noqa: E402
 from stillhouse.vectors.pg_filters import condition  # noqa: E402
-from stillhouse.vectors.pg_pool import PgOptions  # noqa: E402
 from tests.vectors.postgres import wait_for_lock  # noqa: E402
 
 LOGIN = "u:s3cret" + "@"
 Make = Callable[..., PgBackend]
-
-
-@pytest.fixture
-def url(postgres: Any) -> str:
-    """An empty database."""
-    return str(postgres.database())
-
-
-@pytest.fixture
-def make(url: str) -> Iterator[Make]:
-    """Opens backends on that database and closes them."""
-    opened: list[PgBackend] = []
-
-    def open_one(**options: Any) -> PgBackend:
-        opened.append(PgBackend(url, options=PgOptions(**options)))
-        return opened[-1]
-
-    yield open_one
-    for one in opened:
-        one.close()
 
 
 def _batch(ids: list[str], dimension: int = 3, fill: float = 1.0) -> Batch:

@@ -27,26 +27,6 @@ _HELD = "SELECT FROM stillhouse.indexes WHERE name = 'docs' FOR UPDATE"
 _TABLES = "SELECT relname FROM pg_class WHERE relkind = 'r' AND relname LIKE 'items%' ORDER BY 1"
 
 
-@pytest.fixture
-def url(postgres: Any) -> str:
-    """An empty database."""
-    return str(postgres.database())
-
-
-@pytest.fixture
-def make(url: str) -> Iterator[Make]:
-    """Opens backends on that database and closes them."""
-    opened: list[PgBackend] = []
-
-    def open_one(**options: Any) -> PgBackend:
-        opened.append(PgBackend(url, options=PgOptions(**options)))
-        return opened[-1]
-
-    yield open_one
-    for one in opened:
-        one.close()
-
-
 def _batch(*ids: str) -> Batch:
     return Batch(list(ids), np.ones((len(ids), 3), np.float32), [None] * len(ids))
 
